@@ -1,0 +1,65 @@
+"""Every failure the library raises on purpose.
+
+All errors derive from :class:`StepAudioError`, so a host can catch one type. Each message names
+the input that was wrong and what to do about it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AudioError",
+    "CancelledError",
+    "CheckpointError",
+    "EditError",
+    "GenerationError",
+    "MissingExtraError",
+    "OutputExistsError",
+    "PromptError",
+    "SpecMismatchError",
+    "StepAudioError",
+    "TokenError",
+]
+
+
+class StepAudioError(Exception):
+    """Base class of every error raised by stepaudio."""
+
+
+class AudioError(StepAudioError, ValueError):
+    """A recording cannot be read or used: unreadable file, NaN, empty, absurd rate or length."""
+
+
+class TokenError(StepAudioError, ValueError):
+    """A token stream is malformed: wrong order, out of range, or not whole units."""
+
+
+class SpecMismatchError(StepAudioError, ValueError):
+    """Two parts of a pipeline do not fit each other."""
+
+
+class CheckpointError(StepAudioError, ValueError):
+    """A checkpoint is missing, incomplete or does not match its configuration."""
+
+
+class EditError(StepAudioError, ValueError):
+    """An edit request makes no sense: unknown label, missing text, bad span."""
+
+
+class PromptError(StepAudioError, ValueError):
+    """A prompt cannot be built or does not fit the model's context."""
+
+
+class GenerationError(StepAudioError, RuntimeError):
+    """The language model returned nothing that can be decoded."""
+
+
+class CancelledError(StepAudioError):
+    """The caller asked to stop."""
+
+
+class OutputExistsError(StepAudioError, FileExistsError):
+    """The output file exists and overwriting was not requested."""
+
+
+class MissingExtraError(StepAudioError, ImportError):
+    """An optional dependency is needed; the message names the extra to install."""

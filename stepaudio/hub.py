@@ -1,0 +1,278 @@
+"""Saving and finding models: ``config.json`` + ``model.safetensors`` in a folder, or a hub id.
+
+Nothing here unpickles anything. Files appear atomically: a crash leaves the old file or none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, get_type_hints
+
+import safetensors.torch
+import torch
+from stepaudio.errors import CheckpointError, OutputExistsError
+from torch import Tensor, nn
+from typing_extensions import Self
+
+__all__ = ["Pretrained", "load_tensors", "read_json", "resolve_folder", "write_atomic"]
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+
+T = TypeVar("T")
+
+
+def write_atomic(path: str | Path, write: Callable[[Path], object], *, force: bool = False) -> Path:
+    """Write a file through a temporary neighbour and one rename.
+
+    Args:
+        path: where the file shall appear; parent folders are made.
+        write: called with the temporary path, which has the same suffix as ``path``.
+        force: allow replacing an existing file.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        OutputExistsError: ``path`` exists and ``force`` is False.
+    """
+    path = Path(path)
+    if path.exists() and not force:
+        raise OutputExistsError(f"{path} exists; choose another name or ask to overwrite it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        # mkstemp makes files private; give the result the permissions any new file would have.
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The object.
+
+    Raises:
+        CheckpointError: the file is missing, is not JSON or is not an object.
+    """
+    path = Path(path)
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing; is this a stepaudio model folder?") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} must hold a JSON object, not a {type(value).__name__}")
+    return value
+
+
+def load_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Tensors by name, on the CPU.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing; is this a stepaudio model folder?")
+    try:
+        return safetensors.torch.load_file(path)
+    except Exception as error:  # safetensors raises its own type from a compiled module
+        raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
+
+
+def resolve_folder(
+    name: str | Path, *, revision: str | None = None, local_files_only: bool = False
+) -> Path:
+    """Find a model: an existing folder as it is, anything else as a hub id.
+
+    Args:
+        name: a folder, or ``"owner/name"``.
+        revision: branch, tag or commit of a hub id.
+        local_files_only: do not use the network, only the cache.
+
+    Returns:
+        A local folder.
+
+    Raises:
+        CheckpointError: neither a folder nor a hub id that can be had.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    text = str(name)
+    if text.count("/") != 1 or text.startswith((".", "/", "~")):
+        raise CheckpointError(f"{text!r} is neither a folder nor a hub id of the form owner/name")
+    import huggingface_hub
+
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(
+                text, revision=revision, local_files_only=local_files_only
+            )
+        )
+    except Exception as error:  # network, permission and lookup errors have no common base
+        raise CheckpointError(f"cannot get {text!r} from the hub: {error}") from error
+
+
+class Pretrained(nn.Module):
+    """Gives an ``nn.Module`` built from one frozen config ``from_pretrained``/``save_pretrained``.
+
+    A subclass sets ``config_class`` and takes the config as its only constructor argument, kept
+    as ``self.config``. Half-precision weights on disk are loaded as float32 by default.
+    """
+
+    config_class: ClassVar[type[Any]]
+    config: Any
+
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        dtype: torch.dtype | None = None,
+        force: bool = False,
+    ) -> Path:
+        """Write ``config.json`` and ``model.safetensors``.
+
+        Args:
+            folder: made if needed.
+            dtype: store floating tensors in this type; None keeps each tensor's own.
+            force: allow replacing existing files.
+
+        Returns:
+            The folder.
+
+        Raises:
+            OutputExistsError: a file exists and ``force`` is False.
+        """
+        folder = Path(folder)
+        tensors = {
+            name: (value.to(dtype) if dtype and value.is_floating_point() else value)
+            .detach()
+            .cpu()
+            .contiguous()
+            .clone()
+            for name, value in self.state_dict().items()
+        }
+        config = json.dumps(dataclasses.asdict(self.config), indent=2) + "\n"
+        write_atomic(
+            folder / WEIGHTS_FILE,
+            lambda path: safetensors.torch.save_file(tensors, path, metadata={"format": "pt"}),
+            force=force,
+        )
+        write_atomic(
+            folder / CONFIG_FILE,
+            lambda path: path.write_text(config, encoding="utf-8"),
+            force=force,
+        )
+        return folder
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> Self:
+        """Build from a folder written by :meth:`save_pretrained`.
+
+        Args:
+            folder: a local folder.
+            dtype: floating type to hold the weights in.
+
+        Returns:
+            The module in evaluation mode.
+
+        Raises:
+            CheckpointError: missing files, unknown settings, missing or surplus tensors.
+        """
+        folder = Path(folder)
+        config = config_from_dict(cls.config_class, read_json(folder / CONFIG_FILE), folder)
+        model = cls(config)
+        load_strict(model, load_tensors(folder / WEIGHTS_FILE), str(folder / WEIGHTS_FILE))
+        return model.to(dtype).eval()
+
+
+def config_from_dict(config_class: type[T], values: Mapping[str, Any], source: object) -> T:
+    """Build a frozen config from plain JSON values, lists becoming tuples.
+
+    Args:
+        config_class: the dataclass.
+        values: its fields; nested dataclasses as objects.
+        source: named in errors.
+
+    Returns:
+        The config.
+
+    Raises:
+        CheckpointError: unknown or missing fields, or values the config refuses.
+    """
+    known = {f.name: f for f in dataclasses.fields(config_class)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise CheckpointError(f"{source}: unknown settings {unknown} for {config_class.__name__}")
+    hints = get_type_hints(config_class)
+
+    def convert(name: str, value: Any) -> Any:
+        hint = hints[name]
+        if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+            return config_from_dict(hint, value, source)  # type: ignore[arg-type]
+        return _tuples(value)
+
+    try:
+        return config_class(**{name: convert(name, value) for name, value in values.items()})
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{source}: {error}") from error
+
+
+def load_strict(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Load a state dict and name everything that does not fit.
+
+    Args:
+        model: receives the tensors.
+        tensors: by name.
+        source: named in errors.
+
+    Raises:
+        CheckpointError: missing, surplus or wrongly shaped tensors.
+    """
+    wanted = model.state_dict()
+    missing = sorted(set(wanted) - set(tensors))
+    surplus = sorted(set(tensors) - set(wanted))
+    shapes = [
+        f"{name} is {tuple(tensors[name].shape)}, expected {tuple(wanted[name].shape)}"
+        for name in sorted(set(wanted) & set(tensors))
+        if tensors[name].shape != wanted[name].shape
+    ]
+    problems = []
+    for label, names in (("missing", missing), ("not known", surplus), ("wrong shape", shapes)):
+        if names:
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            problems.append(f"{label}: {', '.join(names[:5])}{more}")
+    if problems:
+        raise CheckpointError(
+            f"{source} does not fit {type(model).__name__}; {'; '.join(problems)}"
+        )
+    model.load_state_dict(dict(tensors))
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
