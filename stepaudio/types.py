@@ -66,10 +66,12 @@ class TokenSpec:
 
     @property
     def linguistic(self) -> StreamSpec:
+        """16.7 Hz stream of content codes, two per unit."""
         return StreamSpec("linguistic", Fraction(50, 3), self.linguistic_size, 2)
 
     @property
     def semantic(self) -> StreamSpec:
+        """25 Hz stream of codes that also carry prosody, three per unit."""
         return StreamSpec("semantic", Fraction(25), self.semantic_size, 3)
 
     @property
