@@ -15,9 +15,10 @@ from typing import Any, ClassVar, TypeVar, get_type_hints
 
 import safetensors.torch
 import torch
-from stepaudio.errors import CheckpointError, OutputExistsError
 from torch import Tensor, nn
 from typing_extensions import Self
+
+from stepaudio.errors import CheckpointError, OutputExistsError
 
 __all__ = ["Pretrained", "load_tensors", "read_json", "resolve_folder", "write_atomic"]
 

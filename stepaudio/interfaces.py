@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
+from torch import Tensor
+
 from stepaudio.types import (
     FlowSpec,
     LMSpec,
@@ -22,7 +24,6 @@ from stepaudio.types import (
     TokenStep,
     VoicePrompt,
 )
-from torch import Tensor
 
 if TYPE_CHECKING:
     from stepaudio.audio import Audio

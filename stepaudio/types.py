@@ -12,8 +12,9 @@ from fractions import Fraction
 from typing import Literal
 
 import torch
-from stepaudio.errors import TokenError
 from torch import Tensor
+
+from stepaudio.errors import TokenError
 
 __all__ = [
     "FlowSpec",
