@@ -348,7 +348,8 @@ def _mono_array(array: NDArray[Any], name: str) -> NDArray[np.float32]:
         scaled = scaled.mean(axis=0 if rows < columns else 1)
     elif scaled.ndim != 1 and scaled.size:
         raise AudioError(f"{name}: expected samples or samples and channels; reshape it")
-    return np.array(scaled.reshape(-1), dtype=np.float32)
+    with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused later
+        return np.array(scaled.reshape(-1), dtype=np.float32)
 
 
 def _decode(file: str | io.BytesIO, name: str) -> tuple[NDArray[np.float32], int]:
@@ -366,9 +367,10 @@ def _decode(file: str | io.BytesIO, name: str) -> tuple[NDArray[np.float32], int
                 if len(block) < _BLOCK:
                     return np.concatenate(blocks), rate
     except (soundfile.SoundFileError, TypeError, OSError) as error:
+        reason = getattr(error, "error_string", error)
         # TypeError: soundfile wants more arguments for headerless ".raw" files.
         raise AudioError(
-            f"{name} cannot be decoded as sound ({error}); "
+            f"{name} cannot be decoded as sound ({reason}); "
             "give a WAV, FLAC, OGG, MP3 or another file that libsndfile reads"
         ) from error
 
