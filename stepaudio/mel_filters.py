@@ -65,9 +65,11 @@ def slaney_filters(
         ``[n_mels, n_fft // 2 + 1]`` float32 weights.
     """
     top = sample_rate / 2 if fmax is None else fmax
-    bins = torch.linspace(0, sample_rate / 2, n_fft // 2 + 1, dtype=torch.float64)
-    mels = torch.linspace(hz_to_mel(fmin), hz_to_mel(top), n_mels + 2, dtype=torch.float64)
-    edges = mel_to_hz(mels)
+    # The device is named so that a model being built on the meta device cannot poison the cache.
+    cpu, exact = torch.device("cpu"), torch.float64
+    bins = torch.linspace(0, sample_rate / 2, n_fft // 2 + 1, dtype=exact, device=cpu)
+    low, high = hz_to_mel(fmin), hz_to_mel(top)
+    edges = mel_to_hz(torch.linspace(low, high, n_mels + 2, dtype=exact, device=cpu))
     widths = edges.diff()
     offsets = edges[:, None] - bins[None, :]
     rising = -offsets[:-2] / widths[:-1, None]

@@ -1,8 +1,7 @@
 """Waveform to log-mel: the front end of the flow decoder and of every vocoder.
 
-Published system, section on the decoder: the frame grid is centred by reflect-padding
-``(n_fft - hop) / 2`` samples on both sides, so ``S`` samples give exactly ``S // hop`` frames and
-frame ``t`` speaks about samples ``[t * hop, (t + 1) * hop)``.
+Published system: magnitude, slaney filter bank, natural logarithm with a floor, on the frame grid
+of :mod:`stepaudio.decoder.stft`.
 """
 
 from __future__ import annotations
@@ -10,14 +9,13 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from stepaudio.errors import AudioError
+from stepaudio.decoder.stft import stft
 from stepaudio.mel_filters import slaney_filters
 from stepaudio.types import MelSpec
 
-__all__ = ["log_mel", "magnitude", "mel_filters"]
+__all__ = ["log_mel", "mel_filters"]
 
 # Keeps the square root differentiable where a bin is empty; part of the published formula.
 _POWER_FLOOR = 1e-9
@@ -39,48 +37,6 @@ def mel_filters(spec: MelSpec, device: torch.device, dtype: torch.dtype) -> Tens
     return filters.to(device=device, dtype=dtype)
 
 
-@lru_cache(maxsize=32)
-def _window(spec: MelSpec, device: torch.device, dtype: torch.dtype) -> Tensor:
-    return torch.hann_window(spec.win_length, device=device, dtype=dtype)
-
-
-def magnitude(waveform: Tensor, spec: MelSpec) -> Tensor:
-    """Magnitude spectrogram on the frame grid of ``spec``.
-
-    Args:
-        waveform: ``[.., S]`` samples in [-1, 1] at ``spec.sample_rate``.
-        spec: the front end.
-
-    Returns:
-        ``[.., n_fft // 2 + 1, T]`` with ``T = S // hop_length`` (one more frame, centred on
-        sample ``t * hop``, if the spec is centred).
-
-    Raises:
-        AudioError: the waveform is too short to be reflected at its ends.
-    """
-    pad = spec.n_fft // 2 if spec.center else (spec.n_fft - spec.hop_length) // 2
-    samples = waveform.shape[-1]
-    if samples <= pad:
-        raise AudioError(
-            f"a waveform of {samples} samples is too short for mel frames of {spec.n_fft} "
-            f"samples; give at least {pad + 1}"
-        )
-    flat = waveform.reshape(-1, samples)
-    padded = F.pad(flat[:, None], (pad, pad), mode="reflect")[:, 0]
-    stft = torch.stft(
-        padded,
-        spec.n_fft,
-        hop_length=spec.hop_length,
-        win_length=spec.win_length,
-        window=_window(spec, flat.device, flat.dtype),
-        center=False,
-        return_complex=True,
-    )
-    power = stft.real.square() + stft.imag.square()
-    result = torch.sqrt(power + _POWER_FLOOR)
-    return result.reshape(*waveform.shape[:-1], *result.shape[-2:])
-
-
 def log_mel(waveform: Tensor, spec: MelSpec) -> Tensor:
     """Natural-log mel spectrogram; differentiable.
 
@@ -93,7 +49,10 @@ def log_mel(waveform: Tensor, spec: MelSpec) -> Tensor:
 
     Raises:
         AudioError: the waveform is too short to be reflected at its ends.
+        SpecMismatchError: the spec describes a frame grid this library does not use.
     """
-    spectrum = magnitude(waveform, spec)
-    filters = mel_filters(spec, spectrum.device, spectrum.dtype)
-    return torch.log(torch.clamp(filters @ spectrum, min=spec.log_floor))
+    spectrum = stft(waveform, spec)
+    power = spectrum.real.square() + spectrum.imag.square()
+    magnitude = torch.sqrt(power + _POWER_FLOOR)
+    filters = mel_filters(spec, magnitude.device, magnitude.dtype)
+    return torch.log(torch.clamp(filters @ magnitude, min=spec.log_floor))
