@@ -1,0 +1,54 @@
+# Every target sets up what it needs: a fresh clone and python3 (3.10 or newer) are enough.
+#   make demo    edit a bundled recording, leave a wav and a picture in demo/
+#   make test    checks, tests, documentation
+#   make check   linters, types, direction of imports, docstrings
+#   make docs    build the documentation
+#   make bench   run the benchmarks
+
+PYTHON ?= python3
+# Anything pip needs to find packages, e.g. an index with CPU-only torch wheels.
+PIP_ARGS ?=
+JOBS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# One thread per test process: the cores are filled by processes, and sums stay reproducible.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test check pytest docs bench clean
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	  || { echo "stepaudio needs Python 3.10 or newer; set PYTHON=/path/to/python3"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
+	  || { echo "cannot make a virtual environment; on Debian: apt install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[dev,docs]'
+	@touch $@
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pydoclint --quiet stepaudio
+
+pytest: $(INSTALLED)
+	$(BIN)/python -m pytest -n $(JOBS)
+
+docs: $(INSTALLED)
+	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
+
+test: check pytest docs
+
+demo: $(INSTALLED)
+	$(BIN)/stepaudio edit docs/audio/demo.flac -o demo/whisper.wav --force --style whisper --seed 1 \
+	  --text "$$(cat docs/audio/demo.txt)"
+	$(BIN)/stepaudio plot docs/audio/demo.flac demo/whisper.wav -o demo/whisper.png --force
+
+bench: $(INSTALLED)
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) docs/_build build dist demo
