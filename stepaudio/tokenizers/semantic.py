@@ -72,7 +72,7 @@ class SemanticConfig:
     @classmethod
     def debug(cls) -> SemanticConfig:
         """Sizes for tests."""
-        return cls(width=32, heads=2, depth=2, codes=4096, positions=750)
+        return cls(width=32, heads=2, depth=2, positions=750)
 
 
 def code_count(num_samples: int) -> int:
