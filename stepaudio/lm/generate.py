@@ -1,0 +1,211 @@
+"""Batched, streaming, seeded generation over any model with a cache.
+
+Prompts of different lengths are padded on the left, prefilled together and continued in step. A
+sample that ends leaves the batch; the others go on as if it had never been there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from stepaudio.errors import PromptError
+from stepaudio.lm.sampling import check_sampling, initial_history, sample_next
+from stepaudio.types import LMSpec, SamplingParams, StopReason, TokenStep
+
+__all__ = ["Cache", "StepModel", "collect", "generate"]
+
+
+class Cache(Protocol):
+    """State of a generation."""
+
+    def select(self, rows: Tensor) -> None:
+        """Keep the samples ``rows`` (``[B']`` int64) of the batch, in this order."""
+        ...
+
+
+class StepModel(Protocol):
+    """What :func:`generate` needs of a language model."""
+
+    @property
+    def spec(self) -> LMSpec:
+        """Vocabulary, audio offset, end ids, context length."""
+        ...
+
+    def new_cache(self, capacity: int) -> Any:
+        """An empty :class:`Cache` with room for ``capacity`` positions."""
+        ...
+
+    def next_logits(self, ids: Tensor, cache: Any, padding: Tensor | None = None) -> Tensor:
+        """``[B, V]`` logits after ``ids`` ``[B, T]``; ``padding`` ``[B]`` heads are ignored."""
+        ...
+
+
+def generate(
+    lm: StepModel,
+    prompts: Sequence[Tensor],
+    sampling: SamplingParams,
+    *,
+    generators: Sequence[torch.Generator] | None = None,
+    cancel: Callable[[], bool] | None = None,
+) -> Iterator[TokenStep]:
+    """Continue prompts token by token.
+
+    A sample stops with ``"end"`` at an end id, which is not emitted; with ``"length"`` together
+    with the last token it may have, at ``max_new_tokens`` or at the end of the context (with the
+    grammar, at the last whole unit before that); with ``"cancelled"`` when asked, possibly within
+    a unit.
+
+    Args:
+        lm: the model.
+        prompts: one ``[T_i]`` int64 tensor per sample, all on the model's device.
+        sampling: how to draw.
+        generators: one per sample; None seeds fresh ones from the operating system.
+        cancel: asked before every step; True stops every sample.
+
+    Returns:
+        One :class:`TokenStep` per step until every sample has stopped.
+
+    Raises:
+        PromptError: a prompt is empty, is not ids of this model, or leaves no room in the context.
+        ValueError: sampling settings or the number of generators make no sense.
+    """
+    check_sampling(sampling)
+    spec = lm.spec
+    limits = [_room(index, prompt, sampling, spec) for index, prompt in enumerate(prompts)]
+    if generators is None:
+        generators = [torch.Generator() for _ in prompts]
+        for generator in generators:
+            generator.seed()
+    if len(generators) != len(prompts):
+        raise ValueError(f"{len(prompts)} prompts need as many generators, got {len(generators)}")
+    return _steps(lm, prompts, sampling, limits, list(generators), cancel)
+
+
+def collect(steps: Iterable[TokenStep]) -> tuple[list[Tensor], list[StopReason]]:
+    """Run a generation to its end.
+
+    Args:
+        steps: from :func:`generate`.
+
+    Returns:
+        ``[R_i]`` int64 new ids of every sample, without the end, and why each stopped.
+    """
+    streams: list[list[int]] = []
+    reasons: list[StopReason] = []
+    device = torch.device("cpu")
+    for step in steps:
+        streams = streams or [[] for _ in step.stop_reasons]
+        reasons, device = list(step.stop_reasons), step.ids.device
+        for stream, token, active in zip(
+            streams, step.ids.tolist(), step.active.tolist(), strict=True
+        ):
+            if active:
+                stream.append(token)
+    return [torch.tensor(stream, dtype=torch.int64, device=device) for stream in streams], reasons
+
+
+def _room(index: int, prompt: Tensor, sampling: SamplingParams, spec: LMSpec) -> int:
+    """New tokens prompt number ``index`` may have."""
+    if prompt.dim() != 1 or prompt.dtype != torch.int64 or not len(prompt):
+        raise PromptError(
+            f"prompt {index} must be a one-dimensional int64 tensor with at least one id, "
+            f"got {prompt.dtype} with shape {tuple(prompt.shape)}"
+        )
+    if int(prompt.min()) < 0 or int(prompt.max()) >= spec.vocab_size:
+        raise PromptError(f"prompt {index} has ids outside 0..{spec.vocab_size - 1}")
+    room = min(sampling.max_new_tokens, spec.context_length - len(prompt))
+    if sampling.constrain:
+        room -= room % spec.tokens.unit_length
+    if room <= 0:
+        raise PromptError(
+            f"prompt {index} has {len(prompt)} ids; with a context of {spec.context_length} and "
+            f"max_new_tokens={sampling.max_new_tokens} nothing can follow. Shorten the text or "
+            "the recording, or raise max_new_tokens"
+        )
+    return room
+
+
+@torch.no_grad()
+def _steps(
+    lm: StepModel,
+    prompts: Sequence[Tensor],
+    sampling: SamplingParams,
+    limits: Sequence[int],
+    generators: list[torch.Generator],
+    cancel: Callable[[], bool] | None,
+) -> Iterator[TokenStep]:
+    if not prompts:
+        return
+    total, device = len(prompts), prompts[0].device
+    reasons: list[StopReason] = ["running"] * total
+    live = list(range(total))
+    longest = max(len(prompt) for prompt in prompts)
+    inputs = torch.stack([_left_pad(prompt, longest) for prompt in prompts])
+    padding: Tensor | None = None
+    if any(len(prompt) < longest for prompt in prompts):
+        padding = torch.tensor([longest - len(p) for p in prompts], device=device)
+    history = torch.stack([initial_history(prompt, sampling, lm.spec) for prompt in prompts])
+    cache: Any = None
+    count = 0
+    while live:
+        if cancel is not None and cancel():
+            for sample in live:
+                reasons[sample] = "cancelled"
+            yield _step([], [], total, device, reasons)
+            return
+        if cache is None:
+            cache = lm.new_cache(min(longest + max(limits), 2 * longest + 256))
+            logits = lm.next_logits(inputs, cache, padding)
+        else:
+            logits = lm.next_logits(inputs, cache)
+        ids = sample_next(
+            logits,
+            sampling,
+            lm.spec,
+            history=history,
+            generated=torch.full((len(live),), count, dtype=torch.int64, device=device),
+            generators=generators,
+        )
+        count += 1
+        tokens = ids.tolist()
+        emitted = [row for row, token in enumerate(tokens) if token not in lm.spec.end_ids]
+        kept = [row for row in emitted if count < limits[live[row]]]
+        for row, sample in enumerate(live):
+            if row not in kept:
+                reasons[sample] = "length" if row in emitted else "end"
+        yield _step(
+            [live[row] for row in emitted], [tokens[row] for row in emitted], total, device, reasons
+        )
+        if len(kept) < len(live):
+            live = [live[row] for row in kept]
+            generators = [generators[row] for row in kept]
+            if not live:
+                return
+            rows = torch.tensor(kept, device=device)
+            ids, history = ids[rows], history[rows]
+            cache.select(rows)
+        inputs = ids[:, None]
+        history = torch.cat([history[:, 1:], inputs], dim=1)
+
+
+def _left_pad(prompt: Tensor, length: int) -> Tensor:
+    return torch.nn.functional.pad(prompt, (length - len(prompt), 0))
+
+
+def _step(
+    samples: list[int],
+    tokens: list[int],
+    total: int,
+    device: torch.device,
+    reasons: Sequence[StopReason],
+) -> TokenStep:
+    """A step in which ``samples`` received ``tokens``."""
+    ids = torch.zeros(total, dtype=torch.int64)
+    active = torch.zeros(total, dtype=torch.bool)
+    ids[samples] = torch.tensor(tokens, dtype=torch.int64)
+    active[samples] = True
+    return TokenStep(ids.to(device), active.to(device), tuple(reasons))
