@@ -181,6 +181,9 @@ class Vocoder(ABC):
 
         Returns:
             ``[B, T * hop_length]`` samples in [-1, 1].
+
+        Raises:
+            SpecMismatchError: the mel has other bins or dimensions.
         """
 
     @abstractmethod

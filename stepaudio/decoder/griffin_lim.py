@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from stepaudio.decoder.mel import mel_filters
+from stepaudio.decoder.mel import mel_filters, require_mel
 from stepaudio.decoder.stft import istft, stft
 from stepaudio.interfaces import Vocoder
 from stepaudio.types import MelSpec
@@ -79,7 +79,11 @@ class GriffinLim(Vocoder):
 
         Returns:
             ``[B, T * hop_length]`` samples in [-1, 1].
+
+        Raises:
+            SpecMismatchError: the mel has other bins or dimensions.
         """
+        require_mel(mel, self.spec)
         spectrum = self._retrieve(unmix_mel(mel.float(), self.spec), None, generator)
         return istft(spectrum, self.spec).clamp(-1, 1)
 

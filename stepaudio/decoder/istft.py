@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from stepaudio.decoder.mel import mel_filters
+from stepaudio.decoder.mel import mel_filters, require_mel
 from stepaudio.decoder.stft import istft
 from stepaudio.decoder.windows import stream_windows
 from stepaudio.hub import Pretrained
@@ -171,7 +171,11 @@ class ISTFTVocoder(Pretrained, Vocoder):
 
         Returns:
             ``[B, T * hop_length]`` samples in [-1, 1].
+
+        Raises:
+            SpecMismatchError: the mel has other bins or dimensions.
         """
+        require_mel(mel, self.spec)
         return self.forward(mel).clamp(-1, 1)
 
     def stream(

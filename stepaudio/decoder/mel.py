@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from stepaudio.decoder.stft import stft
+from stepaudio.errors import SpecMismatchError
 from stepaudio.mel_filters import slaney_filters
 from stepaudio.types import MelSpec
 
-__all__ = ["log_mel", "mel_filters"]
+__all__ = ["log_mel", "mel_filters", "require_mel"]
 
 # Keeps the square root differentiable where a bin is empty; part of the published formula.
 _POWER_FLOOR = 1e-9
@@ -56,3 +57,20 @@ def log_mel(waveform: Tensor, spec: MelSpec) -> Tensor:
     magnitude = torch.sqrt(power + _POWER_FLOOR)
     filters = mel_filters(spec, magnitude.device, magnitude.dtype)
     return torch.log(torch.clamp(filters @ magnitude, min=spec.log_floor))
+
+
+def require_mel(mel: Tensor, spec: MelSpec) -> None:
+    """Refuse a mel that a vocoder cannot read.
+
+    Args:
+        mel: should be ``[B, C, T]``.
+        spec: front end of the vocoder.
+
+    Raises:
+        SpecMismatchError: not three dimensions, or another number of bins.
+    """
+    if mel.dim() != 3 or mel.shape[1] != spec.n_mels:
+        raise SpecMismatchError(
+            f"this vocoder reads mel of shape [B, {spec.n_mels}, T], got {tuple(mel.shape)}; "
+            "use the front end that its spec describes"
+        )

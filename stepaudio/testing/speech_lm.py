@@ -14,7 +14,8 @@ from stepaudio.types import LMSpec, SamplingParams, StopReason, TokenStep
 
 __all__ = ["check_lm_spec", "check_speech_lm", "text_prompt"]
 
-_LIMIT = 12
+# A whole number of units, so that a limit cuts no unit in two.
+_LIMIT = 15
 
 
 def check_speech_lm(lm: SpeechLM) -> None:

@@ -154,7 +154,7 @@ class CrashesOnEmptyPrompts(FakeLM):
         (EndsWithinAUnit, "within a unit"),
         (IgnoresTheLimit, "goes on after max_new_tokens"),
         (StopsEarly, "neither ended nor at the limit"),
-        (IgnoresTheMinimum, "min_new_tokens is 12"),
+        (IgnoresTheMinimum, "min_new_tokens is 15"),
         (IgnoresGenerators, "same ids for the same generator state"),
         (SharesAGenerator, "drawn generation of prompt 0 differs"),
         (IgnoresCancel, "cancelling after two steps"),
