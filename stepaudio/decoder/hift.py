@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stepaudio.decoder.hift_source import F0Predictor, HarmonicSource, draw_noise
+from stepaudio.decoder.mel import require_mel
+from stepaudio.decoder.snake import Snake
 from stepaudio.decoder.weight_norm import fold_weight_norm
 from stepaudio.errors import SpecMismatchError
 from stepaudio.hub import Pretrained, load_strict
@@ -84,23 +86,6 @@ class HiFTConfig:
     def debug(cls) -> HiFTConfig:
         """A millisecond to build."""
         return cls(base_channels=16, f0_channels=8)
-
-
-class Snake(nn.Module):
-    """Periodic activation ``x + sin(a x)^2 / a`` with one ``a`` per channel.
-
-    Args:
-        channels: ``C``.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.alpha = nn.Parameter(torch.ones(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Activate ``[B, C, T]``."""
-        alpha = self.alpha[:, None]
-        return x + torch.sin(alpha * x).square() / (alpha + 1e-9)
 
 
 class ResBlock(nn.Module):
@@ -313,7 +298,11 @@ class HiFTVocoder(Pretrained, Vocoder):
 
         Returns:
             ``[B, T * hop_length]`` samples in [-1, 1].
+
+        Raises:
+            SpecMismatchError: the mel has other bins or dimensions.
         """
+        require_mel(mel, self.spec)
         return self.vocode(mel, generator=generator)[0]
 
     @torch.no_grad()
