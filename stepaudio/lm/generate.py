@@ -157,11 +157,13 @@ def _steps(
                 reasons[sample] = "cancelled"
             yield _step([], [], total, device, reasons)
             return
-        if cache is None:
-            cache = lm.new_cache(min(longest + max(limits), 2 * longest + 256))
-            logits = lm.next_logits(inputs, cache, padding)
-        else:
-            logits = lm.next_logits(inputs, cache)
+        # Around the model only: what is yielded must stay usable in training.
+        with torch.inference_mode():
+            if cache is None:
+                cache = lm.new_cache(min(longest + max(limits), 2 * longest + 256))
+                logits = lm.next_logits(inputs, cache, padding)
+            else:
+                logits = lm.next_logits(inputs, cache)
         ids = sample_next(
             logits,
             sampling,

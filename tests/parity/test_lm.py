@@ -26,8 +26,9 @@ def lm_golden(golden) -> Golden:
 def config_of(spec: dict, **changes: object) -> Step1Config:
     known = {field.name for field in dataclasses.fields(Step1Config)}
     shapes = {name: value for name, value in spec["config"].items() if name in known}
-    if shapes["vocab_size"] < 2000:  # the tiny vocabulary has no room for the real codebooks
-        changes = {"audio_offset": 500, "linguistic_size": 20, "semantic_size": 40} | changes
+    size = shapes["vocab_size"]
+    if size < Step1Config().vocab_size:  # the tiny vocabulary has no room for the real codebooks
+        changes |= {"audio_offset": size - 64, "linguistic_size": 24, "semantic_size": 40}
     return Step1Config(**{**shapes, **changes})
 
 
