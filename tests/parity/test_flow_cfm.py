@@ -12,7 +12,7 @@ from flow_golden import flow_config
 from torch import Tensor
 
 from stepaudio.decoder.flow import FlowConfig, TokenFlowDecoder
-from stepaudio.decoder.flow_matching import cosine_schedule
+from stepaudio.decoder.flow_matching import cosine_schedule, guide, solve, with_unconditional
 from stepaudio.decoder.streaming import continue_stream, start_stream
 from stepaudio.hub import load_strict
 from stepaudio.tokenizers.interleave import regroup_for_decoder
@@ -89,6 +89,25 @@ def test_first_velocity_with_and_without_conditions(
     free = model.estimator(noise, time, zero, torch.zeros_like(speaker), zero)
     expected = reference["case0_v_step0"].transpose(1, 2)
     assert_close(torch.cat([given, free]), expected, 1e-4)
+
+
+def test_state_halfway(model: TokenFlowDecoder, reference: Golden) -> None:
+    times = cosine_schedule(reference.meta["n_timesteps"])[:6]
+    aligned = reference["prompt_feat_aligned"]
+    for index in range(len(reference.meta["cases"])):
+        mu = reference[f"case{index}_mu"]
+        known = torch.zeros_like(mu)
+        known[:, : aligned.shape[1]] = aligned
+        speaker = model.project_speaker(reference["spk"])
+        both = [with_unconditional(condition) for condition in (mu, speaker, known)]
+
+        def velocity(x: Tensor, t: Tensor, both: list[Tensor] = both) -> Tensor:
+            v = model.estimator(torch.cat([x, x]), t.expand(2), *both)
+            return guide(v, float(reference.meta["cfg_rate"]))
+
+        noise = reference["noise"][..., : mu.shape[1]].transpose(1, 2)
+        halfway = solve(velocity, noise, times).transpose(1, 2)
+        assert_close(halfway, reference[f"case{index}_x_step5"], 1e-4)
 
 
 def test_ragged_batch(model: TokenFlowDecoder, reference: Golden) -> None:
