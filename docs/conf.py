@@ -1,0 +1,36 @@
+"""Sphinx settings: MyST pages, furo theme, API pages from docstrings and type hints."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as installed_version
+
+project = "stepaudio"
+author = "The stepaudio authors"
+project_copyright = author
+release = version = installed_version("stepaudio")
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+]
+templates_path = ["_templates"]
+exclude_patterns = ["_build"]
+
+myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_heading_anchors = 3
+
+autosummary_generate = True
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
+autodoc_member_order = "bysource"
+# Fields of dataclasses are described once, in the Attributes section.
+napoleon_use_ivar = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+
+html_theme = "furo"
+html_title = "stepaudio"
+html_static_path = ["_static"]
