@@ -26,6 +26,8 @@ autosummary_generate = True
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 autodoc_member_order = "bysource"
+# A name is described where it is defined, not again where a package offers it.
+autodoc_default_options = {"ignore-module-all": True}
 # Fields of dataclasses are described once, in the Attributes section.
 napoleon_use_ivar = True
 napoleon_google_docstring = True
