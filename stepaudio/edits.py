@@ -141,6 +141,9 @@ class Edit:
         Args:
             label: one of ``EDIT_KINDS["emotion"].labels``.
             strength: how many times in a row, 1 to 3.
+
+        Returns:
+            The edit.
         """
         return cls("emotion", label, strength=strength)
 
@@ -151,6 +154,9 @@ class Edit:
         Args:
             label: one of ``EDIT_KINDS["style"].labels``.
             strength: how many times in a row, 1 to 3.
+
+        Returns:
+            The edit.
         """
         return cls("style", label, strength=strength)
 
@@ -162,6 +168,9 @@ class Edit:
             label: the direction; the published labels ``"more faster"`` and ``"more slower"`` are
                 understood as the direction with strength 2.
             strength: 1, or 2 for much.
+
+        Returns:
+            The edit.
         """
         if label in ("more faster", "more slower"):
             return cls("speed", label.removeprefix("more "), strength=2)
@@ -174,6 +183,9 @@ class Edit:
         Args:
             text: the words of the recording with tags of :data:`PARALINGUISTIC_TAGS` where the
                 sounds shall be, for example ``"Well [Laughter] why not?"``.
+
+        Returns:
+            The edit.
         """
         return cls("paralinguistic", text=text)
 

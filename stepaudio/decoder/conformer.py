@@ -248,6 +248,9 @@ class ConformerEncoder(nn.Module):
         Args:
             batch: number of streams.
             like: gives device and dtype.
+
+        Returns:
+            The state, without any past.
         """
         c = self.config
         empty = like.new_zeros(batch, c.heads, 0, 2 * c.width // c.heads)

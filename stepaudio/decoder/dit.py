@@ -86,6 +86,9 @@ class DiTState:
         Args:
             recent: frames to keep besides the prompt.
             prompt: frames of the prompt.
+
+        Returns:
+            The shortened state, or itself if it is short enough.
         """
         if self.frames <= recent + prompt:
             return self

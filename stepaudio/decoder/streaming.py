@@ -59,6 +59,9 @@ class FlowState:
 
         Args:
             recent: frames to keep besides the prompt.
+
+        Returns:
+            The shortened state.
         """
         cut = tuple(s and s.truncate(recent, self.prompt_frames) for s in self.velocity)
         return replace(self, velocity=cut)

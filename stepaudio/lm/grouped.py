@@ -187,6 +187,9 @@ class GroupedLM(Pretrained):
 
         Args:
             capacity: positions to make room for at first.
+
+        Returns:
+            The cache, to be given to :meth:`next_logits`.
         """
         return GroupCache(KVCache(self.config.decoder.num_hidden_layers, capacity))
 

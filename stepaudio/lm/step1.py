@@ -341,6 +341,9 @@ class Step1LM(Pretrained, SpeechLM):
 
         Args:
             capacity: positions to make room for at first.
+
+        Returns:
+            The cache, to be given to :meth:`next_logits`.
         """
         return KVCache(self.config.num_hidden_layers, capacity)
 
