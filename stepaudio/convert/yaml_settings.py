@@ -1,0 +1,221 @@
+"""Reading the YAML files beside published checkpoints as plain data.
+
+They are hyperpyyaml: tags such as ``!new:package.Class`` tell its own loader to import and call
+what they name. Here every unknown tag is data, and values are looked up by key at any depth,
+because the layout of the files is not fixed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stepaudio.convert.sources import require_file
+from stepaudio.errors import CheckpointError
+
+__all__ = ["TAG", "YamlSettings", "read_yaml"]
+
+#: Key under which a mapping keeps its unknown tag.
+TAG = "!tag"
+
+_REFERENCE = re.compile(r"<([^<>]+)>")
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Safe loader for which every unknown tag is data."""
+
+
+def _plain(loader: _PlainLoader, tag: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return {TAG: tag, **loader.construct_mapping(node, deep=True)}
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    # A tag alone (``!new:package.Class`` without arguments) is an empty scalar.
+    assert isinstance(node, yaml.ScalarNode)
+    return loader.construct_scalar(node) or {TAG: tag}
+
+
+_PlainLoader.add_multi_constructor("", _plain)
+
+
+def read_yaml(path: Path) -> YamlSettings:
+    """Read a YAML mapping; nothing that a tag names is imported or called.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its settings.
+
+    Raises:
+        CheckpointError: missing, not YAML, or not a mapping.
+    """
+    require_file(path, "settings")
+    try:
+        # Not yaml.load of a name from the file: the loader class is fixed and builds plain data.
+        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainLoader)
+    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
+        raise CheckpointError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} must hold a mapping, not {type(value).__name__}")
+    return YamlSettings(value, value, path)
+
+
+class YamlSettings:
+    """A mapping of a YAML file whose values are looked up by key, wherever they stand.
+
+    Args:
+        node: the mapping.
+        root: the whole file, in which ``<name>`` references are resolved.
+        path: named in errors.
+    """
+
+    def __init__(self, node: dict[Any, Any], root: dict[Any, Any], path: Path) -> None:
+        self._node = node
+        self._root = root
+        self.path = path
+
+    @property
+    def class_name(self) -> str:
+        """Last part of the class that the tag of this mapping names; empty without a tag."""
+        return str(self._node.get(TAG, "")).rsplit(".", 1)[-1].rsplit(":", 1)[-1]
+
+    def section(self, key: str) -> YamlSettings:
+        """The mapping under a key, at any depth.
+
+        Raises:
+            CheckpointError: there is none.
+        """
+        value = self._find(key)
+        if not isinstance(value, dict):
+            raise CheckpointError(f"{self.path} has no section {key!r}")
+        return YamlSettings(value, self._root, self.path)
+
+    def number(self, key: str, default: float) -> float:
+        """The number under a key, at any depth, or the default.
+
+        Raises:
+            CheckpointError: the value is not a number.
+        """
+        value = self._find(key)
+        try:
+            return float(default if value is None else value)  # YAML 1.1 reads 3e-3 as text
+        except (TypeError, ValueError):
+            raise CheckpointError(f"{self.path}: {key} must be a number, not {value!r}") from None
+
+    def optional_number(self, key: str, default: float | None) -> float | None:
+        """Like :meth:`number`, but ``null`` stands for None."""
+        present = any(key in mapping for mapping in _mappings(self._node))
+        if self._find(key) is None:
+            return None if present else default
+        return self.number(key, 0.0)
+
+    def integer(self, key: str, default: int) -> int:
+        """The whole number under a key, at any depth, or the default.
+
+        Raises:
+            CheckpointError: the value is not a whole number.
+        """
+        value = self.number(key, default)
+        if not value.is_integer():
+            raise CheckpointError(f"{self.path}: {key} must be a whole number, not {value}")
+        return int(value)
+
+    def flag(self, key: str, default: bool) -> bool:
+        """The truth value under a key, at any depth, or the default.
+
+        Raises:
+            CheckpointError: the value is neither true nor false.
+        """
+        value = self._find(key)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            raise CheckpointError(f"{self.path}: {key} must be true or false, not {value!r}")
+        return value
+
+    def text(self, key: str, default: str) -> str:
+        """The text under a key, at any depth, or the default."""
+        value = self._find(key)
+        return default if value is None else str(value)
+
+    def integers(self, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
+        """The list of whole numbers under a key, at any depth, or the default.
+
+        Raises:
+            CheckpointError: the value is not such a list.
+        """
+        value = self._find(key)
+        if value is None:
+            return default
+        return self._integers(key, value)
+
+    def integer_lists(
+        self, key: str, default: tuple[tuple[int, ...], ...]
+    ) -> tuple[tuple[int, ...], ...]:
+        """The list of lists of whole numbers under a key, at any depth, or the default.
+
+        Raises:
+            CheckpointError: the value is not such a list.
+        """
+        value = self._find(key)
+        if value is None:
+            return default
+        if not isinstance(value, list):
+            raise CheckpointError(f"{self.path}: {key} must be a list of lists, not {value!r}")
+        return tuple(self._integers(key, item) for item in value)
+
+    def agree(self, key: str, stored: int, path: Path) -> None:
+        """Check that the number under a key, if there is one, is what the tensors show.
+
+        Args:
+            key: looked up at any depth.
+            stored: read off the shape of a tensor.
+            path: file of the tensors.
+
+        Raises:
+            CheckpointError: the two differ.
+        """
+        said = self.integer(key, stored)
+        if said != stored:
+            raise CheckpointError(
+                f"{self.path} says {key} is {said}, but {path} was made with {stored}"
+            )
+
+    def _integers(self, key: str, value: Any) -> tuple[int, ...]:
+        if not isinstance(value, list) or not all(type(item) is int for item in value):
+            raise CheckpointError(f"{self.path}: {key} must list whole numbers, not {value!r}")
+        return tuple(value)
+
+    def _find(self, key: str) -> Any:
+        for mapping in _mappings(self._node):
+            if key in mapping:
+                return self._resolve(mapping[key])
+        return None
+
+    def _resolve(self, value: Any) -> Any:
+        """Follow ``!ref <name>`` to another place of the file; ``<a[b]>`` is ``b`` within ``a``."""
+        for _ in range(10):
+            match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
+            if match is None:
+                return value
+            value = self._root
+            for part in re.findall(r"[^\[\].]+", match[1]):
+                value = value.get(part) if isinstance(value, dict) else None
+        raise CheckpointError(f"{self.path}: references lead in a circle at {value!r}")
+
+
+def _mappings(node: dict[Any, Any]) -> Iterator[dict[Any, Any]]:
+    """A mapping and those within it, outermost first; aliases are visited once."""
+    queue, seen = [node], {id(node)}
+    while queue:
+        mapping = queue.pop(0)
+        yield mapping
+        for value in mapping.values():
+            if isinstance(value, dict) and id(value) not in seen:
+                seen.add(id(value))
+                queue.append(value)
