@@ -81,6 +81,16 @@ class FlowConfig:
         return cls()
 
     @classmethod
+    def nano(cls) -> FlowConfig:
+        """Sizes of the embedded model."""
+        return cls(
+            tokens=TokenSpec(linguistic_size=512, semantic_size=1024),
+            speaker_dim=96,
+            encoder=ConformerConfig(width=192, heads=4, ffn=768, blocks=3, up_blocks=2),
+            velocity=DiTConfig(width=192, depth=5, heads=3, head_dim=64, mlp_ratio=3.0),
+        )
+
+    @classmethod
     def debug(cls) -> FlowConfig:
         """A shape that builds in a millisecond."""
         return cls(

@@ -52,6 +52,11 @@ class ISTFTConfig:
         return cls()
 
     @classmethod
+    def nano(cls) -> ISTFTConfig:
+        """Sizes of the embedded model."""
+        return cls(width=256, depth=8)
+
+    @classmethod
     def debug(cls) -> ISTFTConfig:
         """A millisecond to build."""
         mel = MelSpec(n_mels=8, n_fft=64, hop_length=16, win_length=64)
@@ -200,6 +205,9 @@ def _envelope(spec: MelSpec) -> tuple[Tensor, Tensor]:
 
     Each bin takes the weighted mean of the bands that cover it; a bin outside every band takes
     the nearest band's. A band's value exceeds its bins' by the logarithm of its weights' sum.
+
+    Args:
+        spec: the front end.
 
     Returns:
         ``[n_fft // 2 + 1, C]`` matrix and ``[n_fft // 2 + 1]`` level to subtract.

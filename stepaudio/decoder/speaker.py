@@ -76,6 +76,11 @@ class CAMPPlusConfig:
         return cls()
 
     @classmethod
+    def nano(cls) -> Self:
+        """Sizes of the embedded model."""
+        return cls(embedding_dim=96, head_channels=8, init_channels=48, growth=16, blocks=(4, 6, 4))
+
+    @classmethod
     def debug(cls) -> Self:
         """Smallest useful network, for tests."""
         return cls(

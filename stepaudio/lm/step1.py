@@ -106,6 +106,22 @@ class Step1Config:
         return cls()
 
     @classmethod
+    def nano(cls) -> Self:
+        """Sizes of the embedded model; its vocabulary is set by the recipe that trains it."""
+        return cls(
+            hidden_size=192,
+            intermediate_size=512,
+            num_hidden_layers=4,
+            num_attention_heads=6,
+            num_attention_groups=2,
+            vocab_size=2560,
+            audio_offset=1024,
+            linguistic_size=512,
+            semantic_size=1024,
+            context_length=2048,
+        )
+
+    @classmethod
     def debug(cls) -> Self:
         """A model for tests: 6 heads exercise the slope rule, small codebooks."""
         return cls(

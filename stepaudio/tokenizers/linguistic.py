@@ -76,6 +76,12 @@ class LinguisticConfig:
         return cls()
 
     @classmethod
+    def nano(cls) -> Self:
+        """Sizes of the embedded model."""
+        encoder = SANMConfig(width=160, depth=5, heads=4, ffn=640)
+        return cls(encoder=encoder, codebook_size=512)
+
+    @classmethod
     def debug(cls) -> Self:
         """Small enough for a test."""
         return cls(encoder=SANMConfig.debug())

@@ -70,6 +70,11 @@ class SemanticConfig:
         return cls()
 
     @classmethod
+    def nano(cls) -> SemanticConfig:
+        """Sizes of the embedded model."""
+        return cls(width=192, heads=6, depth=5, codes=1024)
+
+    @classmethod
     def debug(cls) -> SemanticConfig:
         """Sizes for tests."""
         return cls(width=32, heads=2, depth=2, positions=750)

@@ -1,0 +1,1 @@
+"""The embedded model: from recordings to weights, one command per stage."""

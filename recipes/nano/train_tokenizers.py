@@ -1,0 +1,298 @@
+"""Stage 5: the two tokenizers.
+
+The linguistic encoder learns which phone is spoken, three times per 60 ms frame; its centroids are
+k-means of what it computes. The semantic encoder learns, through its codebook, the phones and the
+sound of the voice: mel (given the speaker's average), pitch, voicing, energy. Prosody is meant to
+stay in the codes: an editor can only change what they carry (paper, section 2.1).
+
+    python -m recipes.nano.train_tokenizers linguistic runs/nano/features -o runs/nano/linguistic
+    python -m recipes.nano.train_tokenizers semantic runs/nano/features -o runs/nano/semantic
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.progress import track
+from torch import Tensor, nn
+
+from recipes.nano.features import KINDS, Features
+from recipes.nano.loop import run
+from recipes.nano.phones import PHONES
+from stepaudio.tokenizers.features import low_frame_rate
+from stepaudio.tokenizers.linguistic import LinguisticConfig, LinguisticTokenizer
+from stepaudio.tokenizers.semantic import SemanticConfig, SemanticTokenizer
+
+#: Seconds of sound in one step, and the row lengths drawn: long rows teach late positions.
+STEP_SECONDS = 64.0
+ROW_SECONDS = (4.8, 9.6, 14.4)
+
+
+class Rows:
+    """Rows of a fixed length, each filled with consecutive random recordings."""
+
+    def __init__(self, features: Features) -> None:
+        self.features = features
+        lengths = np.asarray([features.seconds(i) for i in range(len(features))])
+        real = np.asarray([not row["id"].startswith("syn") for row in features.rows])
+        weight = lengths.copy()
+        # Real voices are what the model will meet: half of all seconds.
+        weight[real] /= weight[real].sum() or 1.0
+        weight[~real] /= weight[~real].sum() or 1.0
+        self.items = np.flatnonzero(lengths > 0.5)
+        self.weight = weight[self.items] / weight[self.items].sum()
+
+    def draw(self, rng: np.random.Generator, kinds: tuple[str, ...]) -> dict[str, Tensor]:
+        """``[B, T, C]`` of every kind, and ``[B, T50, 80]`` mean mel of the recording under way."""
+        length = float(rng.choice(ROW_SECONDS))
+        rows: list[dict[str, Tensor]] = []
+        for _ in range(round(STEP_SECONDS / length)):
+            parts: dict[str, list[Tensor]] = {k: [] for k in (*kinds, "average")}
+            filled = 0.0
+            while filled < length - 0.06:
+                item = int(rng.choice(self.items, p=self.weight))
+                # Starts and lengths on the 60 ms grid keep all rates aligned.
+                whole = np.floor(self.features.seconds(item) / 0.06) * 0.06
+                take = min(whole, length - filled)
+                start = np.floor(rng.uniform(0, whole - take) / 0.06) * 0.06
+                for kind in kinds:
+                    count = round(take * KINDS[kind][1])
+                    part = self.features.get(item, kind, start, take)
+                    parts[kind].append(_pad(part, count))
+                if "mel" in kinds:
+                    mean = self.features.get(item, "mel").mean(dim=0)
+                    parts["average"].append(mean.expand(round(take * 50), -1))
+                filled += take
+            rows.append({k: torch.cat(v) for k, v in parts.items() if v})
+        return {
+            k: torch.stack([row[k][: round(length * _rate(k))] for row in rows]) for k in rows[0]
+        }
+
+
+def _rate(kind: str) -> int:
+    return 50 if kind == "average" else KINDS[kind][1]
+
+
+def _pad(x: Tensor, count: int) -> Tensor:
+    return F.pad(
+        x[:count], (0, 0, 0, max(0, count - len(x))), value=float(x.min()) if len(x) else 0.0
+    )
+
+
+def colour(x: Tensor, rng: np.random.Generator, scale: float) -> Tensor:
+    """Another microphone: a random smooth curve added over the mel bands of each row."""
+    band = torch.linspace(-1, 1, x.shape[-1])
+    curve = torch.from_numpy(rng.normal(0, scale, (len(x), 1, 2)).astype(np.float32))
+    return x + curve[..., :1] * band + curve[..., 1:] * (2 * band**2 - 1)
+
+
+class LinguisticTrainer(nn.Module):
+    """The encoder and a phone classifier on top."""
+
+    def __init__(self, features: Features) -> None:
+        super().__init__()
+        self.tokenizer = LinguisticTokenizer(LinguisticConfig.nano())
+        self.classify = nn.Linear(self.tokenizer.config.encoder.width, 3 * len(PHONES))
+        self.rows = Rows(features)
+        rng = np.random.default_rng(1)
+        sample = torch.cat([self.rows.draw(rng, ("fbank",))["fbank"] for _ in range(8)]).flatten(
+            0, 1
+        )
+        stack = self.tokenizer.cmvn_shift.numel() // sample.shape[-1]
+        self.tokenizer.cmvn_shift.copy_(-sample.mean(dim=0).repeat(stack))
+        self.tokenizer.cmvn_scale.copy_(1 / sample.std(dim=0).repeat(stack))
+
+    def loss(self, rng: np.random.Generator, progress: float) -> dict[str, Tensor]:
+        """Cross-entropy of the phone in each 20 ms."""
+        batch = self.rows.draw(rng, ("fbank", "target"))
+        x = low_frame_rate(colour(batch["fbank"], rng, 0.7))
+        x = (x + self.tokenizer.cmvn_shift) * self.tokenizer.cmvn_scale
+        logits = self.classify(self.tokenizer.hidden(x)).unflatten(-1, (3, -1)).flatten(1, 2)
+        phones = batch["target"][..., 0].long()[:, : logits.shape[1]]
+        logits = logits[:, : phones.shape[1]]
+        loss = F.cross_entropy(logits.flatten(0, 1), phones.flatten(), ignore_index=-1)
+        hit = (logits.argmax(-1) == phones)[phones >= 0].float().mean()
+        return {"loss": loss, "accuracy": hit}
+
+    @torch.no_grad()
+    def fit_centroids(self, hours: float, rounds: int = 15) -> None:
+        """K-means over the encoder's states on real and synthetic speech."""
+        rng = np.random.default_rng(2)
+        self.eval()
+        states = []
+        for _ in track(range(round(hours * 3600 / STEP_SECONDS)), "k-means features"):
+            x = low_frame_rate(self.rows.draw(rng, ("fbank",))["fbank"])
+            x = (x + self.tokenizer.cmvn_shift) * self.tokenizer.cmvn_scale
+            states.append(self.tokenizer.hidden(x).flatten(0, 1))
+        x = torch.cat(states)
+        codebook = self.tokenizer.codebook
+        codebook.copy_(kmeans(x, len(codebook), rounds))
+
+
+def kmeans(x: Tensor, codes: int, rounds: int) -> Tensor:
+    """Lloyd's algorithm; an empty centroid moves to a random point. ``[N, D]`` to ``[K, D]``."""
+    generator = torch.Generator().manual_seed(0)
+    centres = x[torch.randperm(len(x), generator=generator)[:codes]].clone()
+    for _ in track(range(rounds), "k-means"):
+        nearest = torch.cat(
+            [(p @ centres.T - centres.square().sum(-1) / 2).argmax(-1) for p in x.split(65536)]
+        )
+        counts = torch.bincount(nearest, minlength=codes)
+        sums = torch.zeros_like(centres).index_add_(0, nearest, x)
+        empty = counts == 0
+        centres = sums / counts.clamp_min(1)[:, None]
+        centres[empty] = x[torch.randint(len(x), (int(empty.sum()),), generator=generator)]
+    return centres
+
+
+class ConvBlock(nn.Module):
+    """A residual pair of convolutions, ``[B, T, D]`` to ``[B, T, D]``."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.wide = nn.Conv1d(width, width, 5, padding=2)
+        self.flat = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add what the convolutions see."""
+        return x + self.flat(F.gelu(self.wide(self.norm(x).transpose(1, 2)).transpose(1, 2)))
+
+
+class SemanticTrainer(nn.Module):
+    """The encoder, its codebook and the heads that say what the codes must keep."""
+
+    counts: Tensor
+    steps: Tensor
+
+    def __init__(self, features: Features, start: int) -> None:
+        super().__init__()
+        config = SemanticConfig.nano()
+        width = config.width
+        self.start, self.rows = start, Rows(features)
+        self.tokenizer = SemanticTokenizer(config)
+        self.tokenizer.quantizer._codebook.embed.requires_grad_(False)
+        self.inner = nn.Sequential(ConvBlock(width), ConvBlock(width), nn.Linear(width, 2 * width))
+        self.heads = nn.Linear(width, len(PHONES) + 3)
+        self.average = nn.Linear(80, width)
+        self.outer = nn.Sequential(ConvBlock(width), ConvBlock(width), nn.Linear(width, 80))
+        self.register_buffer("counts", torch.ones(config.codes))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def codebook(self) -> Tensor:
+        """Unit-norm codes ``[K, D]``."""
+        return self.tokenizer.quantizer._codebook.embed
+
+    def quantize(self, hidden: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Straight-through codes, the commitment loss and the perplexity of the codes used."""
+        unit = F.normalize(hidden, dim=-1)
+        if self.training:
+            self.steps += 1
+        if int(self.steps) < self.start:
+            return unit, unit.new_zeros(()), unit.new_zeros(())
+        flat = unit.detach().flatten(0, 1)
+        if self.training and int(self.steps) == self.start:
+            self.codebook.copy_(F.normalize(self._initial(), dim=-1))
+        index = (flat @ self.codebook.T).argmax(-1)
+        used = torch.bincount(index, minlength=len(self.codebook)).float()
+        if self.training:
+            self.counts.mul_(0.99).add_(used, alpha=0.01)
+            sums = torch.zeros_like(self.codebook).index_add_(0, index, flat)
+            mean = sums / used.clamp_min(1)[:, None]
+            pull = (used / self.counts.clamp_min(1e-3) * 0.01).clamp(0, 0.5)[:, None]
+            moved = torch.where(
+                used[:, None] > 0, self.codebook + pull * (mean - self.codebook), self.codebook
+            )
+            dead = self.counts < 0.04 * used.sum() / len(used)
+            chosen = torch.from_numpy(rng.integers(0, len(flat), int(dead.sum())))
+            moved[dead] = flat[chosen]
+            self.counts[dead] = used.sum() / len(used)
+            self.codebook.copy_(F.normalize(moved, dim=-1))
+        code = self.codebook[index].view_as(unit)
+        commitment = (unit - code).square().sum(-1).mean()
+        share = used / used.sum()
+        perplexity = torch.exp(-(share * (share + 1e-9).log()).sum())
+        return unit + (code - unit).detach(), commitment, perplexity
+
+    @torch.no_grad()
+    def _initial(self) -> Tensor:
+        rng = np.random.default_rng(3)
+        states = []
+        for _ in range(24):
+            mel = self.rows.draw(rng, ("whisper",))["whisper"].transpose(1, 2)
+            hidden, _ = self.tokenizer.hidden(mel, torch.full((len(mel),), mel.shape[-1]))
+            states.append(F.normalize(hidden, dim=-1).flatten(0, 1))
+        return kmeans(torch.cat(states), len(self.codebook), 8)
+
+    def loss(self, rng: np.random.Generator, progress: float) -> dict[str, Tensor]:
+        """Phones, pitch, voicing, energy and mel from the codes."""
+        batch = self.rows.draw(rng, ("whisper", "mel", "target"))
+        x = colour(batch["whisper"], rng, 0.08).transpose(1, 2)
+        hidden, _ = self.tokenizer.hidden(x, torch.full((len(x),), x.shape[-1]))
+        code, commitment, perplexity = self.quantize(hidden, rng)
+        inner = self.inner(code).unflatten(-1, (2, -1)).flatten(1, 2)
+        frames = min(inner.shape[1], batch["mel"].shape[1])
+        inner, mel, target = (
+            inner[:, :frames],
+            batch["mel"][:, :frames],
+            batch["target"][:, :frames],
+        )
+        heads = self.heads(inner)
+        average = batch["average"][:, :frames]
+        sound = self.outer(inner + self.average(average / 4))
+        phones, voiced = target[..., 0].long(), target[..., 2]
+        phone = F.cross_entropy(heads[..., 3:].flatten(0, 1), phones.flatten(), ignore_index=-1)
+        pitch = (
+            (heads[..., 0] - (target[..., 1] - 5) / 0.3).abs() * voiced
+        ).sum() / voiced.sum().clamp_min(1)
+        voicing = F.binary_cross_entropy_with_logits(heads[..., 1], voiced)
+        energy = F.l1_loss(heads[..., 2], target[..., 3] / 2)
+        reconstruction = F.l1_loss(sound, mel - average)
+        loss = (
+            phone
+            + 0.4 * pitch
+            + 0.5 * voicing
+            + 0.2 * energy
+            + 0.8 * reconstruction
+            + 0.3 * commitment
+        )
+        hit = (heads[..., 3:].argmax(-1) == phones)[phones >= 0].float().mean()
+        return {
+            "loss": loss, "phone": phone, "pitch": pitch, "voicing": voicing, "energy": energy,
+            "mel": reconstruction, "commitment": commitment, "perplexity": perplexity, "accuracy": hit,
+        }  # fmt: skip
+
+
+def main() -> None:
+    """Train one of the two and write its folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("which", choices=["linguistic", "semantic"])
+    parser.add_argument("features")
+    parser.add_argument("-o", "--out", required=True)
+    parser.add_argument("--minutes", type=float, default=25.0)
+    parser.add_argument(
+        "--vq-start", type=int, default=500, help="steps before the codebook is used"
+    )
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    out, features = Path(args.out), Features(args.features)
+    trainer = (
+        LinguisticTrainer(features)
+        if args.which == "linguistic"
+        else SemanticTrainer(features, args.vq_start)
+    )
+    run(out=out, models={"trainer": trainer}, loss=trainer.loss, minutes=args.minutes, lr=1.2e-3)
+    if isinstance(trainer, LinguisticTrainer):
+        trainer.fit_centroids(hours=1.5)
+    trainer.tokenizer.save_pretrained(out / "model", force=True)
+
+
+if __name__ == "__main__":
+    main()
