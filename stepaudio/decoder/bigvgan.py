@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from stepaudio.decoder.bigvgan_config import BigVGANConfig
+from stepaudio.decoder.mel import require_mel
 from stepaudio.decoder.snake import AntiAliased, Snake, SnakeBeta
 from stepaudio.decoder.weight_norm import fold_weight_norm
 from stepaudio.decoder.windows import stream_windows
@@ -219,7 +220,11 @@ class BigVGANVocoder(Pretrained, Vocoder):
 
         Returns:
             ``[B, T * hop_length]`` samples in [-1, 1].
+
+        Raises:
+            SpecMismatchError: the mel has other bins or dimensions.
         """
+        require_mel(mel, self.spec)
         if self.config.reflect_input:
             # Fewer frames than the reflection needs can only be repeated.
             mode = "reflect" if mel.shape[-1] > _EDGE else "replicate"

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from stepaudio import testing
+from stepaudio.decoder.bigvgan import BigVGANConfig, BigVGANVocoder
 from stepaudio.decoder.flow import FlowConfig, TokenFlowDecoder
 from stepaudio.decoder.griffin_lim import GriffinLim
 from stepaudio.decoder.hift import HiFTConfig, HiFTVocoder
@@ -53,6 +54,12 @@ def test_language_models(build: Callable[[], SpeechLM]) -> None:
     testing.check_speech_lm(build())
 
 
+def bigvgan() -> Vocoder:
+    model = BigVGANVocoder(BigVGANConfig.debug())
+    awake(model)
+    return model
+
+
 def griffin_lim() -> Vocoder:
     return GriffinLim(iterations=2)
 
@@ -69,7 +76,7 @@ def hift() -> Vocoder:
     return model
 
 
-@pytest.mark.parametrize("build", [griffin_lim, hift, istft])
+@pytest.mark.parametrize("build", [bigvgan, griffin_lim, hift, istft])
 def test_vocoders(build: Callable[[], Vocoder]) -> None:
     testing.check_vocoder(build())
 
