@@ -1,0 +1,97 @@
+"""Rules of the house that no linter knows."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "stepaudio"
+FILES = sorted(PACKAGE.rglob("*.py"))
+# What only extras install.
+EXTRAS = [
+    "accelerate",
+    "audioseal",
+    "ctranslate2",
+    "fastapi",
+    "faster_whisper",
+    "gradio",
+    "jiwer",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "pyworld",
+    "ray",
+    "torchao",
+    "torchaudio",
+    "transformers",
+    "uvicorn",
+]
+
+
+def name_of(file: Path) -> str:
+    return str(file.relative_to(PACKAGE))
+
+
+@pytest.fixture(params=FILES, ids=name_of)
+def file(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+def test_only_devices_knows_accelerators(file: Path) -> None:
+    if file.name != "devices.py":
+        assert "cuda" not in file.read_text(encoding="utf-8").lower()
+
+
+def test_one_idea_per_file(file: Path) -> None:
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= 500
+    assert file.name not in ("utils.py", "helpers.py", "common.py", "misc.py")
+
+
+def test_public_names_are_listed(file: Path) -> None:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    defines = any(
+        isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+        for node in tree.body
+    )
+    listed = any(
+        isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"
+        for node in tree.body
+    )
+    assert listed or not defines, "public functions or classes, but no __all__"
+
+
+def test_the_library_does_not_print_or_seed(file: Path) -> None:
+    if file.name == "cli.py" or "cli" in file.parent.name:
+        return
+    calls = {
+        ast.unparse(node.func)
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+    }
+    assert not calls & {"print", "torch.manual_seed", "random.seed", "np.random.seed"}
+
+
+def test_every_module_imports_with_the_core_alone() -> None:
+    modules = []
+    for file in FILES:
+        parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+        if parts[-1] != "__main__":
+            modules.append(re.sub(r"\.__init__$", "", ".".join(parts)))
+    code = (
+        "import importlib, sys\n"
+        f"for name in {EXTRAS!r}:\n    sys.modules[name] = None\n"
+        f"for name in {modules!r}:\n    importlib.import_module(name)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=PACKAGE.parent,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
