@@ -7,7 +7,6 @@ part's own ``save_pretrained``. It appears at its place when it is complete, wit
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -28,8 +27,7 @@ from stepaudio.convert.sources import require_file
 from stepaudio.convert.vocoders import read_vocoder
 from stepaudio.convert.yaml_settings import read_yaml
 from stepaudio.errors import CheckpointError, OutputExistsError
-from stepaudio.hub import write_atomic
-from stepaudio.parts import PIPELINE_FILE
+from stepaudio.parts import PIPELINE_FILE, write_manifest
 from stepaudio.tokenizers.dual import DualCodebookConfig, DualCodebookTokenizer
 from stepaudio.tokenizers.text import SentencePieceText
 from stepaudio.types import FlowSpec, MelSpec, TokenSpec
@@ -92,8 +90,7 @@ def convert_published(
         files, kind = _write_parts(edit, tokenizer, work, semantic_heads)
         report = ConversionReport(out, tuple(files), (f"vocoder: {kind}",))
         report.save(work)
-        value = json.dumps({"format": 1, "parts": {**_PARTS, "vocoder": kind}}, indent=2) + "\n"
-        write_atomic(work / PIPELINE_FILE, lambda path: path.write_text(value, encoding="utf-8"))
+        write_manifest(work, {**_PARTS, "vocoder": kind})
         _install(work, out)
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -7,17 +7,23 @@ Balazs & Sondergaard 2013).
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 from stepaudio.decoder.mel import mel_filters, require_mel
 from stepaudio.decoder.stft import istft, stft
+from stepaudio.hub import CONFIG_FILE, config_from_dict, read_json, write_atomic
 from stepaudio.interfaces import Vocoder
 from stepaudio.types import MelSpec
 
-__all__ = ["GriffinLim", "unmix_mel"]
+__all__ = ["GriffinLim", "GriffinLimConfig", "unmix_mel"]
 
 # Frames whose phases are kept for the next piece of a stream, and frames held back because
 # their phases may still change when their right neighbours arrive.
@@ -48,6 +54,21 @@ def unmix_mel(mel: Tensor, spec: MelSpec, *, iterations: int = 30) -> Tensor:
     return result
 
 
+@dataclass(frozen=True)
+class GriffinLimConfig:
+    """What is stored of a :class:`GriffinLim`, which has no weights.
+
+    Attributes:
+        mel: front end it reads.
+        iterations: rounds of transform and inverse.
+        momentum: acceleration.
+    """
+
+    mel: MelSpec = field(default_factory=MelSpec)
+    iterations: int = 32
+    momentum: float = 0.99
+
+
 class GriffinLim(Vocoder):
     """Iterative phase retrieval.
 
@@ -63,6 +84,45 @@ class GriffinLim(Vocoder):
         self._spec = MelSpec() if spec is None else spec
         self.iterations = iterations
         self.momentum = momentum
+
+    def save_pretrained(self, folder: str | Path, *, force: bool = False) -> Path:
+        """Write ``config.json``.
+
+        Args:
+            folder: made if needed.
+            force: allow replacing an existing file.
+
+        Returns:
+            The folder.
+
+        Raises:
+            OutputExistsError: the file exists and ``force`` is False.
+        """
+        config = GriffinLimConfig(self.spec, self.iterations, self.momentum)
+        text = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+        write_atomic(
+            Path(folder) / CONFIG_FILE,
+            lambda path: path.write_text(text, encoding="utf-8"),
+            force=force,
+        )
+        return Path(folder)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> Self:
+        """Read a folder written by :meth:`save_pretrained`.
+
+        Args:
+            folder: a local folder.
+
+        Returns:
+            The vocoder.
+
+        Raises:
+            CheckpointError: the file is missing, damaged or has unknown settings.
+        """
+        path = Path(folder) / CONFIG_FILE
+        config = config_from_dict(GriffinLimConfig, read_json(path), path)
+        return cls(config.mel, iterations=config.iterations, momentum=config.momentum)
 
     @property
     def spec(self) -> MelSpec:
@@ -134,6 +194,9 @@ class GriffinLim(Vocoder):
             magnitude: ``[B, F, T]``.
             known: ``[B, F, K]`` complex spectrum of the first frames, left as it is.
             generator: source of the initial phases.
+
+        Returns:
+            ``[B, F, T]`` complex.
         """
         frames = magnitude.shape[-1]
         # A waveform shorter than a frame's margin could not be reflected.

@@ -1,0 +1,435 @@
+"""The whole road from recording to recording: edits and zero-shot speech.
+
+A pipeline is six parts (see :mod:`stepaudio.parts`) and nothing else; it never changes their
+weights. Everything random follows from one seed, which the result records.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar, overload
+
+import torch
+
+from stepaudio.audio import Audio, AudioSource
+from stepaudio.edits import Edit
+from stepaudio.errors import EditError, PromptError
+from stepaudio.pipeline_base import Pipeline
+from stepaudio.prompts import edit_turns, encode_clone_prompt, encode_edit_prompt
+from stepaudio.result import Cancel, EditResult, Progress, Run
+from stepaudio.seeds import choose_seeds, derive_seed
+from stepaudio.synthesis import check_room, write_codes
+from stepaudio.tokenizers.interleave import to_text
+from stepaudio.types import SamplingParams, VoicePrompt
+
+__all__ = ["EditPipeline", "TTSPipeline"]
+
+T = TypeVar("T")
+
+# An edit of a very short recording may still add a laugh.
+_ALWAYS_ALLOWED_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One sample of one pass."""
+
+    audio: Audio
+    edit: Edit
+    text: str
+    seed: int
+    voice: VoicePrompt | None
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What all samples of a call share."""
+
+    sampling: SamplingParams
+    max_length_ratio: float
+    steps: int | None
+    guidance: float | None
+
+
+class EditPipeline(Pipeline):
+    """Edits recordings.
+
+    Args:
+        parts: one object per stage.
+        defaults: how to run unless a call says otherwise.
+    """
+
+    @overload
+    def edit(
+        self,
+        audio: list[AudioSource] | list[str] | list[Path] | list[Audio],
+        edit: Edit | Sequence[Edit],
+        *,
+        text: str | Sequence[str] = ...,
+        seed: int | Sequence[int] | None = ...,
+        generator: torch.Generator | None = ...,
+        sampling: SamplingParams | None = ...,
+        steps: int | None = ...,
+        guidance: float | None = ...,
+        voice: VoicePrompt | Sequence[VoicePrompt] | None = ...,
+        max_length_ratio: float | None = ...,
+        cancel: Cancel | None = ...,
+        progress: Progress | None = ...,
+    ) -> list[EditResult]: ...
+
+    @overload
+    def edit(
+        self,
+        audio: AudioSource,
+        edit: Edit,
+        *,
+        text: str = ...,
+        seed: int | None = ...,
+        generator: torch.Generator | None = ...,
+        sampling: SamplingParams | None = ...,
+        steps: int | None = ...,
+        guidance: float | None = ...,
+        voice: VoicePrompt | None = ...,
+        max_length_ratio: float | None = ...,
+        cancel: Cancel | None = ...,
+        progress: Progress | None = ...,
+    ) -> EditResult: ...
+
+    @torch.no_grad()
+    def edit(
+        self,
+        audio: AudioSource | list[AudioSource] | list[str] | list[Path] | list[Audio],
+        edit: Edit | Sequence[Edit],
+        *,
+        text: str | Sequence[str] = "",
+        seed: int | Sequence[int] | None = None,
+        generator: torch.Generator | None = None,
+        sampling: SamplingParams | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        voice: VoicePrompt | Sequence[VoicePrompt] | None = None,
+        max_length_ratio: float | None = None,
+        cancel: Cancel | None = None,
+        progress: Progress | None = None,
+    ) -> EditResult | list[EditResult]:
+        """Edit a recording, or a list of recordings as a batch.
+
+        With a list of recordings the other arguments may be lists too; single values serve every
+        sample. A batch gives what its singles give with the same seeds.
+
+        Args:
+            audio: any source of :meth:`Audio.load`, or a list of them.
+            edit: what to do. A strength above 1 of an emotion or a style means as many passes,
+                each on the result before.
+            text: the words spoken in the recording, where the edit needs them.
+            seed: repeats a result; None draws one per sample.
+            generator: source of the seeds that are not given.
+            sampling: how the language model draws; None is the model's own way.
+            steps: solver steps of the flow.
+            guidance: guidance rate of the flow.
+            voice: to speak in; None is the voice of the recording each pass starts from.
+            max_length_ratio: the result may become this many times as long as the input (never
+                less than three seconds); beyond, it is cut and its stop reason is ``"length"``.
+            cancel: asked between stages and tokens; True stops.
+            progress: told the stage, the steps done and the most steps it takes.
+
+        Returns:
+            The result, or a list of them.
+
+        Raises:
+            AudioError: a recording cannot be read, is silent or too short.
+            EditError: an edit needs text, or lists differ in length.
+            PromptError: a recording is too long for the model's context.
+            GenerationError: the language model wrote nothing that can be decoded.
+            CancelledError: ``cancel`` returned True.
+        """
+        batch = isinstance(audio, list | tuple)
+        sources: Sequence[AudioSource] = audio if isinstance(audio, list | tuple) else [audio]
+        if not sources:
+            return []
+        count = len(sources)
+        edits = _spread(edit, Edit, count, "edit")
+        texts = _spread(text, str, count, "text")
+        for one, words in zip(edits, texts, strict=True):
+            # Refuses missing words before any work is done.
+            edit_turns(one, "<audio_0>", words)
+        voices: list[VoicePrompt | None] = [None] * count
+        if voice is not None:
+            voices[:] = [self._checked(v) for v in _spread(voice, VoicePrompt, count, "voice")]
+        seeds = choose_seeds(seed, generator, count)
+        recordings = [Audio.load(source).require_sound() for source in sources]
+        settings = _Settings(
+            self.defaults.sampling if sampling is None else sampling,
+            self.defaults.max_length_ratio if max_length_ratio is None else max_length_ratio,
+            steps,
+            guidance,
+        )
+        if not settings.max_length_ratio > 0:
+            raise EditError(f"max_length_ratio must be above 0, not {max_length_ratio}")
+
+        run = Run(cancel, progress)
+        results: dict[int, EditResult] = {}
+        growth = [1.0] * count
+        for number in range(max(one.passes for one in edits)):
+            live = [i for i in range(count) if number < edits[i].passes]
+            jobs = [
+                _Job(recordings[i], edits[i], texts[i], _pass_seed(seeds[i], number), voices[i])
+                for i in live
+            ]
+            for i, result in zip(live, self._pass(jobs, settings, run), strict=True):
+                growth[i] *= result.length_ratio or 1.0
+                results[i] = result
+                recordings[i], texts[i] = result.audio, result.text
+        timings = run.share(count)
+        final = [
+            replace(results[i], seed=seeds[i], timings=timings, length_ratio=growth[i])
+            for i in range(count)
+        ]
+        return final if batch else final[0]
+
+    def iterate(
+        self,
+        audio: AudioSource,
+        edit: Edit,
+        *,
+        text: str = "",
+        n: int = 3,
+        fixed_prompt: bool = False,
+        seed: int | None = None,
+        generator: torch.Generator | None = None,
+        sampling: SamplingParams | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        voice: VoicePrompt | None = None,
+        max_length_ratio: float | None = None,
+        cancel: Cancel | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[EditResult]:
+        """Apply an edit again and again, each time to the result before (paper section 3).
+
+        Args:
+            audio: any source of :meth:`Audio.load`.
+            edit: what to do in every iteration.
+            text: the words spoken in the recording, where the edit needs them.
+            n: iterations.
+            fixed_prompt: condition the decoder on the first recording throughout, instead of on
+                the recording each iteration starts from.
+            seed: repeats all results; None draws one.
+            generator: source of the seed if none is given.
+            sampling: how the language model draws.
+            steps: solver steps of the flow.
+            guidance: guidance rate of the flow.
+            voice: to speak in; overrules ``fixed_prompt``.
+            max_length_ratio: of each iteration, see :meth:`edit`.
+            cancel: asked between stages and tokens; True stops.
+            progress: told the stage, the steps done and the most steps it takes.
+
+        Yields:
+            One result per iteration; ``edits`` grows, ``seed`` repeats that iteration alone on the
+            result before.
+
+        Raises:
+            EditError: ``n`` is below 1, or see :meth:`edit`.
+        """
+        if n < 1:
+            raise EditError(f"the number of iterations must be at least 1, not {n}")
+        recording = Audio.load(audio)
+        if fixed_prompt and voice is None:
+            voice = self.voice_prompt(recording, text)
+        first = choose_seeds(seed, generator, 1)[0]
+        done: tuple[Edit, ...] = ()
+        for number in range(n):
+            result = self.edit(
+                recording,
+                edit,
+                text=text,
+                seed=_pass_seed(first, number),
+                sampling=sampling,
+                steps=steps,
+                guidance=guidance,
+                voice=voice,
+                max_length_ratio=max_length_ratio,
+                cancel=cancel,
+                progress=progress,
+            )
+            done += result.edits
+            recording, text = result.audio, result.text
+            yield replace(result, edits=done)
+
+    def _pass(self, jobs: Sequence[_Job], settings: _Settings, run: Run) -> list[EditResult]:
+        """Every edit once; timings are left to the caller."""
+        spec, sampling = self.parts.lm.spec, settings.sampling
+        with run.stage("tokenize", 1):
+            inputs = self.parts.tokenizer.encode([job.audio for job in jobs])
+        prompts, limits = [], []
+        for i, (job, tokens) in enumerate(zip(jobs, inputs, strict=True)):
+            ids = encode_edit_prompt(
+                self.parts.text, job.edit, to_text(tokens), job.text, layout=self.defaults.layout
+            )
+            length = tokens.num_units * spec.tokens.unit_length
+            check_room(
+                ids, spec, audio_tokens=length, expected_tokens=length, name=f"recording {i}"
+            )
+            allowed = max(tokens.seconds * settings.max_length_ratio, _ALWAYS_ALLOWED_SECONDS)
+            units = math.ceil(allowed / float(spec.tokens.unit_seconds))
+            limits.append(min(sampling.max_new_tokens, units * spec.tokens.unit_length))
+            prompts.append(ids)
+        with run.stage("voice", 1):
+            voices = [
+                job.voice or self._voice(job.audio, tokens, job.text)
+                for job, tokens in zip(jobs, inputs, strict=True)
+            ]
+        seeds = [job.seed for job in jobs]
+        outputs, reasons = write_codes(self.parts.lm, prompts, limits, sampling, seeds, run)
+        sounds = self._render(outputs, voices, seeds, run, settings.steps, settings.guidance)
+        return [
+            EditResult(
+                audio=sounds[i],
+                tokens=outputs[i],
+                text=job.edit.text or job.text,
+                edits=(job.edit,),
+                stop_reason=reasons[i],
+                seed=job.seed,
+                timings={},
+                length_ratio=outputs[i].num_units / inputs[i].num_units,
+            )
+            for i, job in enumerate(jobs)
+        ]
+
+
+class TTSPipeline(Pipeline):
+    """Speaks new words in a voice it has heard once.
+
+    Args:
+        parts: one object per stage.
+        defaults: how to run unless a call says otherwise.
+    """
+
+    @overload
+    def speak(
+        self,
+        text: list[str],
+        *,
+        voice: VoicePrompt | AudioSource,
+        voice_text: str = ...,
+        seed: int | Sequence[int] | None = ...,
+        generator: torch.Generator | None = ...,
+        sampling: SamplingParams | None = ...,
+        steps: int | None = ...,
+        guidance: float | None = ...,
+        cancel: Cancel | None = ...,
+        progress: Progress | None = ...,
+    ) -> list[EditResult]: ...
+
+    @overload
+    def speak(
+        self,
+        text: str,
+        *,
+        voice: VoicePrompt | AudioSource,
+        voice_text: str = ...,
+        seed: int | None = ...,
+        generator: torch.Generator | None = ...,
+        sampling: SamplingParams | None = ...,
+        steps: int | None = ...,
+        guidance: float | None = ...,
+        cancel: Cancel | None = ...,
+        progress: Progress | None = ...,
+    ) -> EditResult: ...
+
+    @torch.no_grad()
+    def speak(
+        self,
+        text: str | list[str],
+        *,
+        voice: VoicePrompt | AudioSource,
+        voice_text: str = "",
+        seed: int | Sequence[int] | None = None,
+        generator: torch.Generator | None = None,
+        sampling: SamplingParams | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        cancel: Cancel | None = None,
+        progress: Progress | None = None,
+    ) -> EditResult | list[EditResult]:
+        """Say something, or a list of things as a batch.
+
+        Args:
+            text: what to say; may begin with one of :data:`stepaudio.edits.DIALECT_TAGS`.
+            voice: from :meth:`voice_prompt` or a file, or a recording of the voice.
+            voice_text: the words spoken in that recording; without them the voice is matched less
+                well. Replaces the transcript of a voice that has one.
+            seed: repeats a result; None draws one per sample.
+            generator: source of the seeds that are not given.
+            sampling: how the language model draws; None is the model's own way.
+            steps: solver steps of the flow.
+            guidance: guidance rate of the flow.
+            cancel: asked between stages and tokens; True stops.
+            progress: told the stage, the steps done and the most steps it takes.
+
+        Returns:
+            The result, or a list of them; ``stop_reason`` is ``"length"`` if it was cut.
+
+        Raises:
+            AudioError: the voice's recording cannot be read, is silent or too short.
+            PromptError: nothing to say, or a voice too long for the model's context.
+            SpecMismatchError: the voice was made by another model.
+            GenerationError: the language model wrote nothing that can be decoded.
+            CancelledError: ``cancel`` returned True.
+        """
+        batch = isinstance(text, list | tuple)
+        texts = [text] if isinstance(text, str) else list(text)
+        if not texts:
+            return []
+        if not all(words.strip() for words in texts):
+            raise PromptError("there is no text to speak")
+        seeds = choose_seeds(seed, generator, len(texts))
+        how = self.defaults.sampling if sampling is None else sampling
+        spec = self.parts.lm.spec
+        run = Run(cancel, progress)
+        with run.stage("voice", 1):
+            if isinstance(voice, VoicePrompt):
+                self._checked(voice)
+            else:
+                voice = self.voice_prompt(voice)
+        transcript = voice_text or voice.transcript
+        spoken = to_text(voice.tokens)
+        prompts = [
+            encode_clone_prompt(
+                self.parts.text, words, transcript, spoken, layout=self.defaults.layout
+            )
+            for words in texts
+        ]
+        length = voice.tokens.num_units * spec.tokens.unit_length
+        for ids in prompts:
+            check_room(ids, spec, audio_tokens=length, expected_tokens=0, name="the voice")
+        limits = [how.max_new_tokens] * len(texts)
+        outputs, reasons = write_codes(self.parts.lm, prompts, limits, how, seeds, run)
+        voices = [voice] * len(texts)
+        sounds = self._render(outputs, voices, seeds, run, steps, guidance)
+        timings = run.share(len(texts))
+        results = [
+            EditResult(sounds[i], outputs[i], words, (), reasons[i], seeds[i], timings, None)
+            for i, words in enumerate(texts)
+        ]
+        return results if batch else results[0]
+
+
+def _spread(value: T | Sequence[T], kind: type[T], count: int, name: str) -> list[T]:
+    """One value per sample."""
+    if isinstance(value, kind):
+        return [value] * count
+    values = list(value) if isinstance(value, list | tuple) else None
+    if values is None or not all(isinstance(one, kind) for one in values):
+        raise EditError(f"{name} must be {kind.__name__} or a list of them, not {value!r}")
+    if len(values) != count:
+        raise EditError(f"{count} recordings need {count} values of {name}, got {len(values)}")
+    return values
+
+
+def _pass_seed(seed: int, number: int) -> int:
+    """Seed of a pass: the run's own for the first, so that one pass and one run agree."""
+    return derive_seed(seed, f"pass {number}") if number else seed

@@ -1,0 +1,227 @@
+"""What every pipeline shares: six parts, loading and saving them, tokens, voices, resynthesis."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+from typing_extensions import Self
+
+from stepaudio.audio import Audio, AudioSource
+from stepaudio.devices import resolve_device, resolve_dtype
+from stepaudio.interfaces import (
+    FlowDecoder,
+    SpeakerEncoder,
+    SpeechLM,
+    TextTokenizer,
+    Tokenizer,
+    Vocoder,
+)
+from stepaudio.locate import locate
+from stepaudio.parts import Defaults, Parts, check_fit, load_defaults, load_parts, save_parts
+from stepaudio.result import Cancel, EditResult, Progress, Run
+from stepaudio.seeds import choose_seeds
+from stepaudio.synthesis import render
+from stepaudio.types import SpeechTokens, VoicePrompt
+from stepaudio.voice import check_voice, make_voice
+
+__all__ = ["Pipeline"]
+
+
+class Pipeline:
+    """Six parts and the ways between them that need no language model.
+
+    Args:
+        parts: one object per stage, checked for fit here. Modules among them are put into
+            evaluation mode.
+        defaults: how to run unless a call says otherwise.
+
+    Raises:
+        SpecMismatchError: two parts do not fit each other.
+    """
+
+    def __init__(self, parts: Parts, *, defaults: Defaults | None = None) -> None:
+        check_fit(parts)
+        for part in vars(parts).values():
+            if isinstance(part, nn.Module):
+                part.eval()
+        self.parts = parts
+        self.defaults = Defaults() if defaults is None else defaults
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str] | None = None,
+        *,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "auto",
+        revision: str | None = None,
+        local_files_only: bool = False,
+        tokenizer: Tokenizer | None = None,
+        text: TextTokenizer | None = None,
+        lm: SpeechLM | None = None,
+        flow: FlowDecoder | None = None,
+        vocoder: Vocoder | None = None,
+        speaker: SpeakerEncoder | None = None,
+    ) -> Self:
+        """Load a model.
+
+        A part passed as an object takes the place of the stored one and stays on its device.
+
+        Args:
+            name: a folder or a hub id; None is the embedded model. The published model is
+                converted on first use, into ``$STEPAUDIO_CACHE`` or ``~/.cache/stepaudio``.
+            device: where to run; ``"auto"`` takes an accelerator if there is one.
+            dtype: of the language model; ``"auto"`` is bfloat16 on an accelerator that has it.
+                The other parts run in float32, as published.
+            revision: branch, tag or commit of a hub id.
+            local_files_only: do not use the network.
+            tokenizer: recordings to codes.
+            text: prompts to ids.
+            lm: ids to ids.
+            flow: codes to mel.
+            vocoder: mel to sound.
+            speaker: recordings to a description of the voice.
+
+        Returns:
+            The pipeline.
+
+        Raises:
+            CheckpointError: no such model, or a damaged one.
+            SpecMismatchError: a part passed in does not fit the others.
+        """
+        folder = locate(name, revision=revision, local_files_only=local_files_only)
+        where = resolve_device(device)
+        parts = load_parts(
+            folder,
+            device=where,
+            dtype=resolve_dtype(dtype, where),
+            tokenizer=tokenizer,
+            text=text,
+            lm=lm,
+            flow=flow,
+            vocoder=vocoder,
+            speaker=speaker,
+        )
+        return cls(parts, defaults=load_defaults(folder))
+
+    def save_pretrained(self, folder: str | Path, *, force: bool = False) -> Path:
+        """Write a pipeline folder, which :meth:`from_pretrained` reads.
+
+        Args:
+            folder: made if needed.
+            force: allow replacing files.
+
+        Returns:
+            The folder.
+
+        Raises:
+            CheckpointError: a part of a class of your own, which must be saved by its own means.
+            OutputExistsError: the folder is not empty and ``force`` is False.
+        """
+        return save_parts(self.parts, folder, defaults=self.defaults, force=force)
+
+    @torch.no_grad()
+    def tokenize(self, audio: AudioSource) -> SpeechTokens:
+        """Codes of a recording.
+
+        Args:
+            audio: any source of :meth:`Audio.load`.
+
+        Returns:
+            Both streams, cut to whole units.
+
+        Raises:
+            AudioError: the recording cannot be read or is too short.
+        """
+        return self.parts.tokenizer.encode([Audio.load(audio)])[0]
+
+    @torch.no_grad()
+    def voice_prompt(self, audio: AudioSource, text: str = "") -> VoicePrompt:
+        """A voice to use again; see :func:`stepaudio.voice.save_voice`.
+
+        Args:
+            audio: a recording of the voice.
+            text: the words spoken in it, if known.
+
+        Returns:
+            The voice.
+
+        Raises:
+            AudioError: the recording cannot be read, is silent or too short.
+        """
+        recording = Audio.load(audio).require_sound()
+        return self._voice(recording, self.tokenize(recording), text)
+
+    @torch.no_grad()
+    def resynthesize(
+        self,
+        audio: AudioSource,
+        *,
+        voice: VoicePrompt | None = None,
+        seed: int | None = None,
+        generator: torch.Generator | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        cancel: Cancel | None = None,
+        progress: Progress | None = None,
+    ) -> EditResult:
+        """Recording to codes and back, without the language model: what the codes keep.
+
+        Args:
+            audio: any source of :meth:`Audio.load`.
+            voice: to speak in; None is the recording's own.
+            seed: repeats a result; None draws one.
+            generator: source of the seed if none is given.
+            steps: solver steps of the flow.
+            guidance: guidance rate of the flow.
+            cancel: asked between stages; True stops.
+            progress: told the stage, the steps done and the most steps it takes.
+
+        Returns:
+            The result.
+
+        Raises:
+            AudioError: the recording cannot be read, is silent or too short.
+            CancelledError: ``cancel`` returned True.
+        """
+        recording = Audio.load(audio).require_sound()
+        chosen = choose_seeds(seed, generator, 1)
+        run = Run(cancel, progress)
+        with run.stage("tokenize", 1):
+            tokens = self.tokenize(recording)
+        with run.stage("voice", 1):
+            voice = self._voice(recording, tokens, "") if voice is None else self._checked(voice)
+        sound = self._render([tokens], [voice], chosen, run, steps, guidance)
+        return EditResult(sound[0], tokens, "", (), "end", chosen[0], run.share(1), 1.0)
+
+    def _voice(self, audio: Audio, tokens: SpeechTokens, text: str) -> VoicePrompt:
+        parts = self.parts
+        return make_voice(audio, tokens, parts.speaker, parts.flow.spec.mel, transcript=text)
+
+    def _checked(self, voice: VoicePrompt) -> VoicePrompt:
+        check_voice(voice, self.parts.flow.spec)
+        return voice
+
+    def _render(
+        self,
+        tokens: Sequence[SpeechTokens],
+        voices: Sequence[VoicePrompt],
+        seeds: Sequence[int],
+        run: Run,
+        steps: int | None,
+        guidance: float | None,
+    ) -> list[Audio]:
+        return render(
+            self.parts.flow,
+            self.parts.vocoder,
+            tokens,
+            voices,
+            seeds,
+            run,
+            steps=self.defaults.steps if steps is None else steps,
+            guidance=self.defaults.guidance if guidance is None else guidance,
+        )

@@ -1,0 +1,122 @@
+"""What an edit gives back, and the clock that times its stages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from stepaudio.audio import Audio
+from stepaudio.edits import Edit
+from stepaudio.errors import CancelledError
+from stepaudio.types import SpeechTokens, StopReason
+
+__all__ = ["STAGES", "Cancel", "EditResult", "Progress", "Run"]
+
+#: The stages of a run in order, as they appear in timings and progress.
+STAGES = ("tokenize", "voice", "generate", "decode", "vocode")
+
+#: Asked now and then; True stops the run.
+Cancel: TypeAlias = Callable[[], bool]
+
+#: Told the stage, the steps done in it and the most steps it can take.
+Progress: TypeAlias = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class EditResult:
+    """New speech and how it came about.
+
+    Attributes:
+        audio: the new recording.
+        tokens: its codes.
+        text: the words it should speak, with the tags of inserted sounds.
+        edits: what was done, in order; empty for plain speech and resynthesis.
+        stop_reason: ``"end"`` if the language model finished by itself, ``"length"`` if it was
+            stopped by a limit, so that the end of the speech may be missing.
+        seed: repeats this result with the same inputs.
+        timings: seconds spent per stage of :data:`STAGES`; in a batch an equal share each.
+        length_ratio: length of the new tokens over that of the tokens put in; None where nothing
+            was put in.
+    """
+
+    audio: Audio
+    tokens: SpeechTokens
+    text: str
+    edits: tuple[Edit, ...]
+    stop_reason: StopReason
+    seed: int
+    timings: Mapping[str, float]
+    length_ratio: float | None
+
+    @property
+    def seconds_spent(self) -> float:
+        """Computing time of all stages, seconds."""
+        return sum(self.timings.values())
+
+    @property
+    def realtime_factor(self) -> float:
+        """Computing time over duration of the result; below 1 is faster than real time."""
+        return self.seconds_spent / self.audio.seconds
+
+    @property
+    def complete(self) -> bool:
+        """Whether the language model finished by itself."""
+        return self.stop_reason == "end"
+
+
+class Run:
+    """Clock, progress and cancellation of one call.
+
+    Args:
+        cancel: asked between stages and between tokens.
+        progress: told about every stage.
+    """
+
+    def __init__(self, cancel: Cancel | None = None, progress: Progress | None = None) -> None:
+        self.cancel = cancel
+        self._progress = progress
+        self._seconds = dict.fromkeys(STAGES, 0.0)
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Time a stage.
+
+        Args:
+            name: one of :data:`STAGES`.
+            total: most steps it can take.
+
+        Yields:
+            To be called with the number of steps done.
+
+        Raises:
+            CancelledError: the caller asked to stop.
+        """
+        self.check()
+
+        def report(done: int) -> None:
+            if self._progress is not None:
+                self._progress(name, done, total)
+
+        report(0)
+        start = time.perf_counter()
+        try:
+            yield report
+        finally:
+            self._seconds[name] += time.perf_counter() - start
+        report(total)
+
+    def check(self) -> None:
+        """Stop if the caller wants it.
+
+        Raises:
+            CancelledError: the caller asked to stop.
+        """
+        if self.cancel is not None and self.cancel():
+            raise CancelledError("stopped because the caller asked for it")
+
+    def share(self, count: int) -> dict[str, float]:
+        """Seconds per stage for each of ``count`` samples."""
+        return {name: seconds / count for name, seconds in self._seconds.items()}

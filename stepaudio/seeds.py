@@ -1,0 +1,90 @@
+"""One seed for a whole run: each stage draws from a source of its own.
+
+Sub-seeds are hashes, so that the noise of one stage does not depend on how much another has drawn,
+and nothing global is ever seeded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from stepaudio.errors import EditError
+
+__all__ = ["choose_seeds", "derive_seed", "fresh_seed", "seeded"]
+
+# Integers up to here survive a round trip through JSON in every language.
+_LARGEST = 1 << 53
+
+
+def fresh_seed(generator: torch.Generator | None = None) -> int:
+    """Draw a seed.
+
+    Args:
+        generator: source; None asks the operating system.
+
+    Returns:
+        A number in ``0..2**53 - 1``.
+    """
+    if generator is None:
+        generator = torch.Generator()
+        generator.seed()
+    return int(torch.randint(_LARGEST, (), generator=generator, device=generator.device))
+
+
+def choose_seeds(
+    seed: int | Sequence[int] | None, generator: torch.Generator | None, count: int
+) -> list[int]:
+    """One seed per sample.
+
+    Args:
+        seed: one for all, one for each, or None to draw them.
+        generator: source of drawn seeds; None asks the operating system.
+        count: samples.
+
+    Returns:
+        The seeds.
+
+    Raises:
+        EditError: another number of seeds than samples, or not whole numbers.
+    """
+    if seed is None:
+        return [fresh_seed(generator) for _ in range(count)]
+    seeds: list[Any] = list(seed) if isinstance(seed, list | tuple) else [seed] * count
+    if len(seeds) != count:
+        raise EditError(f"{count} samples need {count} seeds, got {len(seeds)}")
+    try:
+        return [operator.index(one) for one in seeds]
+    except TypeError:
+        raise EditError(f"a seed must be a whole number, not {seed!r}") from None
+
+
+def derive_seed(seed: int, name: str) -> int:
+    """A seed for one purpose.
+
+    Args:
+        seed: of the whole run.
+        name: of the purpose.
+
+    Returns:
+        A number in ``0..2**63 - 1``, independent of those for other names.
+    """
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def seeded(seed: int, name: str) -> torch.Generator:
+    """A source of randomness for one purpose, on the CPU so that devices agree.
+
+    Args:
+        seed: of the whole run.
+        name: of the purpose.
+
+    Returns:
+        A fresh generator.
+    """
+    return torch.Generator().manual_seed(derive_seed(seed, name))

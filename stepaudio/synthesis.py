@@ -1,0 +1,190 @@
+"""The two halves of every pipeline: the language model writes codes, the decoder speaks them.
+
+Both work on batches whose samples have their own randomness and their own length limit, so that a
+batch gives what its singles give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from stepaudio.audio import Audio
+from stepaudio.errors import CancelledError, GenerationError, PromptError, TokenError
+from stepaudio.interfaces import FlowDecoder, SpeechLM, Vocoder
+from stepaudio.result import Run
+from stepaudio.seeds import seeded
+from stepaudio.tokenizers.interleave import deinterleave, truncate_ids
+from stepaudio.types import LMSpec, SamplingParams, SpeechTokens, StopReason, VoicePrompt
+
+__all__ = ["check_room", "render", "write_codes"]
+
+
+def check_room(
+    prompt: Sequence[int], spec: LMSpec, *, audio_tokens: int, expected_tokens: int, name: str
+) -> None:
+    """Refuse a prompt that leaves too little of the context for the answer.
+
+    Args:
+        prompt: ids.
+        spec: of the language model.
+        audio_tokens: audio ids in the prompt.
+        expected_tokens: how many the answer will need at least.
+        name: of the input that is too long, for the error.
+
+    Raises:
+        PromptError: says how long the input may be.
+    """
+    room = spec.context_length - len(prompt)
+    if room >= max(expected_tokens, spec.tokens.unit_length):
+        return
+    words = len(prompt) - audio_tokens
+    shares = 2 if expected_tokens else 1
+    units = max(0, (spec.context_length - words) // shares // spec.tokens.unit_length)
+    if not expected_tokens:
+        units = max(0, units - 1)
+    longest = float(units * spec.tokens.unit_seconds)
+    length = float(audio_tokens // spec.tokens.unit_length * spec.tokens.unit_seconds)
+    raise PromptError(
+        f"{name} has {length:.1f} s of speech, but next to {words} ids of text the model's "
+        f"context of {spec.context_length} ids has room for {longest:.1f} s; shorten it, or cut "
+        "it into parts"
+    )
+
+
+def write_codes(
+    lm: SpeechLM,
+    prompts: Sequence[Sequence[int]],
+    limits: Sequence[int],
+    sampling: SamplingParams,
+    seeds: Sequence[int],
+    run: Run,
+) -> tuple[list[SpeechTokens], list[StopReason]]:
+    """Let the language model write.
+
+    Args:
+        lm: the model.
+        prompts: ids per sample.
+        limits: most new ids per sample; its stream is cut there with reason ``"length"``.
+        sampling: how to draw.
+        seeds: per sample.
+        run: clock, progress and cancellation.
+
+    Returns:
+        Codes and the reason of the end, per sample.
+
+    Raises:
+        CancelledError: the caller asked to stop.
+        GenerationError: a sample has no whole unit, or ids out of place.
+        PromptError: see :meth:`SpeechLM.generate`.
+    """
+    longest = max(limits)
+    streams: list[list[int]] = [[] for _ in prompts]
+    reasons: list[StopReason] = ["running"] * len(prompts)
+    with run.stage("generate", longest) as report:
+        steps = lm.generate(
+            [torch.tensor(prompt, dtype=torch.int64) for prompt in prompts],
+            _with_limit(sampling, longest),
+            generators=[seeded(seed, "lm") for seed in seeds],
+            cancel=run.cancel,
+        )
+        for count, step in enumerate(steps, start=1):
+            for i, (token, active) in enumerate(
+                zip(step.ids.tolist(), step.active.tolist(), strict=True)
+            ):
+                if reasons[i] != "running":
+                    continue
+                reasons[i] = step.stop_reasons[i]
+                if active:
+                    streams[i].append(token)
+                    if len(streams[i]) >= limits[i]:
+                        reasons[i] = "length"
+            if "cancelled" in reasons:
+                raise CancelledError("stopped while the language model was writing")
+            report(min(count, longest))
+            if "running" not in reasons:
+                break
+    codes = [_codes(stream, lm.spec, i) for i, stream in enumerate(streams)]
+    return codes, reasons
+
+
+def render(
+    flow: FlowDecoder,
+    vocoder: Vocoder,
+    tokens: Sequence[SpeechTokens],
+    voices: Sequence[VoicePrompt],
+    seeds: Sequence[int],
+    run: Run,
+    *,
+    steps: int | None = None,
+    guidance: float | None = None,
+) -> list[Audio]:
+    """Speak codes.
+
+    Args:
+        flow: the flow decoder.
+        vocoder: the vocoder.
+        tokens: per sample.
+        voices: per sample.
+        seeds: per sample.
+        run: clock, progress and cancellation.
+        steps: solver steps of the flow.
+        guidance: guidance rate of the flow.
+
+    Returns:
+        One recording per sample, at the vocoder's rate.
+
+    Raises:
+        CancelledError: the caller asked to stop.
+    """
+    with run.stage("decode", 1):
+        mels = flow.decode(
+            tokens,
+            voices,
+            steps=steps,
+            guidance=guidance,
+            generators=[seeded(seed, "flow") for seed in seeds],
+        )
+    recordings = []
+    with run.stage("vocode", len(mels)) as report:
+        for count, (mel, seed) in enumerate(zip(mels, seeds, strict=True), start=1):
+            samples = vocoder.synthesize(
+                _moved(mel, vocoder)[None], generator=seeded(seed, "vocoder")
+            )[0]
+            recordings.append(Audio(samples, vocoder.spec.sample_rate))
+            report(count)
+    return recordings
+
+
+def _with_limit(sampling: SamplingParams, limit: int) -> SamplingParams:
+    return replace(sampling, max_new_tokens=limit)
+
+
+def _codes(stream: Sequence[int], spec: LMSpec, sample: int) -> SpeechTokens:
+    # Without the grammar a model may also write text; the decoder reads by position.
+    audio = [i for i in stream if 0 <= i - spec.audio_offset < spec.tokens.size]
+    whole = truncate_ids(torch.tensor(audio, dtype=torch.int64), spec.tokens)
+    if not len(whole):
+        raise GenerationError(
+            f"sample {sample}: the language model ended after {len(stream)} ids, before one whole "
+            f"unit of {spec.tokens.unit_length}; try another seed, or sampling with a larger "
+            "min_new_tokens"
+        )
+    try:
+        return deinterleave(whole, spec.tokens, spec.audio_offset)
+    except TokenError as error:
+        raise GenerationError(
+            f"sample {sample}: the language model wrote codes out of place ({error}); use "
+            "sampling with constrain=True"
+        ) from error
+
+
+def _moved(mel: Tensor, vocoder: Vocoder) -> Tensor:
+    """The mel where the vocoder is, if that can be seen."""
+    if isinstance(vocoder, nn.Module):
+        weight = next(vocoder.parameters(), None)
+        return mel if weight is None else mel.to(weight.device)
+    return mel

@@ -1,0 +1,145 @@
+"""Voices: made from a recording once, saved, and used again.
+
+A voice is what the flow decoder is conditioned on (published system, sections 5 and 6): the codes
+of the recording, which are trimmed, and its mel and speaker embedding, which are not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+
+from stepaudio.audio import Audio
+from stepaudio.decoder.mel import log_mel
+from stepaudio.errors import CheckpointError, SpecMismatchError
+from stepaudio.hub import config_from_dict, load_tensors, write_atomic
+from stepaudio.interfaces import SpeakerEncoder
+from stepaudio.tokenizers.preprocess import TOKEN_RATE, limit_peak, resample
+from stepaudio.types import FlowSpec, MelSpec, SpeechTokens, TokenSpec, VoicePrompt
+
+__all__ = ["check_voice", "load_voice", "make_voice", "save_voice"]
+
+_FORMAT = "stepaudio voice 1"
+_TENSORS = {"linguistic", "semantic", "mel", "speaker"}
+
+
+def make_voice(
+    audio: Audio,
+    tokens: SpeechTokens,
+    speaker: SpeakerEncoder,
+    mel_spec: MelSpec,
+    *,
+    transcript: str = "",
+) -> VoicePrompt:
+    """Describe a voice.
+
+    The recording is limited to a peak of 0.6 at its own rate and resampled from there, to the
+    decoder's rate for the mel and to 16 kHz for the speaker embedding; silence is kept.
+
+    Args:
+        audio: the recording.
+        tokens: its codes.
+        speaker: the speaker encoder.
+        mel_spec: the flow decoder's front end.
+        transcript: words spoken in it, if known.
+
+    Returns:
+        The voice.
+
+    Raises:
+        AudioError: the recording is too short for the mel or the speaker encoder.
+    """
+    limited = limit_peak(audio.samples)
+    mel = log_mel(resample(limited, audio.sample_rate, mel_spec.sample_rate), mel_spec)
+    spoken = Audio(resample(limited, audio.sample_rate, TOKEN_RATE), TOKEN_RATE)
+    embedding = speaker.embed(spoken).cpu()
+    return VoicePrompt(tokens, mel, embedding, transcript, mel_spec)
+
+
+def check_voice(voice: VoicePrompt, spec: FlowSpec) -> None:
+    """Refuse a voice that was made for another model.
+
+    Args:
+        voice: perhaps loaded from a file.
+        spec: of the flow decoder that shall use it.
+
+    Raises:
+        SpecMismatchError: codebooks, front end or speaker size differ.
+    """
+    for name, made, wanted in (
+        ("codebooks", voice.tokens.spec, spec.tokens),
+        ("mel front end", voice.mel_spec, spec.mel),
+        ("speaker embedding size", tuple(voice.speaker.shape), (spec.speaker_dim,)),
+    ):
+        if made != wanted:
+            raise SpecMismatchError(
+                f"the voice was made with the {name} {made} but the flow decoder reads {wanted}; "
+                "make the voice again with this pipeline"
+            )
+
+
+def save_voice(voice: VoicePrompt, path: str | Path, *, force: bool = False) -> Path:
+    """Write a voice into one safetensors file, which appears complete or not at all.
+
+    Args:
+        voice: to save.
+        path: of the file, by custom ``.safetensors``.
+        force: allow replacing an existing file.
+
+    Returns:
+        The path.
+
+    Raises:
+        OutputExistsError: the file exists and ``force`` is False.
+    """
+    tensors = {
+        "linguistic": voice.tokens.linguistic,
+        "semantic": voice.tokens.semantic,
+        "mel": voice.mel,
+        "speaker": voice.speaker,
+    }
+    stored = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    metadata = {
+        "format": _FORMAT,
+        "transcript": voice.transcript,
+        "tokens": json.dumps(dataclasses.asdict(voice.tokens.spec)),
+        "mel_spec": json.dumps(dataclasses.asdict(voice.mel_spec)),
+    }
+    return write_atomic(
+        path,
+        lambda temporary: safetensors.torch.save_file(stored, temporary, metadata=metadata),
+        force=force,
+    )
+
+
+def load_voice(path: str | Path) -> VoicePrompt:
+    """Read a voice.
+
+    Args:
+        path: written by :func:`save_voice`.
+
+    Returns:
+        The voice, on the CPU.
+
+    Raises:
+        CheckpointError: missing, damaged, or not a voice.
+        TokenError: codes outside their codebooks.
+    """
+    tensors = load_tensors(path)
+    with safetensors.safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+    if metadata.get("format") != _FORMAT or set(tensors) != _TENSORS:
+        raise CheckpointError(f"{path} is not a voice saved by stepaudio")
+    try:
+        specs = [json.loads(metadata[name]) for name in ("tokens", "mel_spec")]
+        tokens = config_from_dict(TokenSpec, specs[0], path)
+        mel_spec = config_from_dict(MelSpec, specs[1], path)
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} is a damaged voice file: {error}") from error
+    codes = SpeechTokens(tensors["linguistic"], tensors["semantic"], tokens)
+    transcript = metadata.get("transcript", "")
+    return VoicePrompt(codes, tensors["mel"], tensors["speaker"], transcript, mel_spec)
