@@ -17,7 +17,7 @@ import torch
 from stepaudio.audio import Audio, AudioSource
 from stepaudio.edits import Edit
 from stepaudio.errors import EditError, PromptError
-from stepaudio.pipeline_base import Pipeline
+from stepaudio.pipeline_base import Pipeline, check_settings
 from stepaudio.prompts import edit_turns, encode_clone_prompt, encode_edit_prompt
 from stepaudio.result import Cancel, EditResult, Progress, Run
 from stepaudio.seeds import choose_seeds, derive_seed
@@ -141,11 +141,12 @@ class EditPipeline(Pipeline):
 
         Raises:
             AudioError: a recording cannot be read, is silent or too short.
-            EditError: an edit needs text, or lists differ in length.
+            EditError: an edit needs text, lists differ in length, or settings make no sense.
             PromptError: a recording is too long for the model's context.
             GenerationError: the language model wrote nothing that can be decoded.
             CancelledError: ``cancel`` returned True.
         """
+        check_settings(sampling, steps, guidance)
         batch = isinstance(audio, list | tuple)
         sources: Sequence[AudioSource] = audio if isinstance(audio, list | tuple) else [audio]
         if not sources:
@@ -375,11 +376,13 @@ class TTSPipeline(Pipeline):
 
         Raises:
             AudioError: the voice's recording cannot be read, is silent or too short.
+            EditError: settings that make no sense.
             PromptError: nothing to say, or a voice too long for the model's context.
             SpecMismatchError: the voice was made by another model.
             GenerationError: the language model wrote nothing that can be decoded.
             CancelledError: ``cancel`` returned True.
         """
+        check_settings(sampling, steps, guidance)
         batch = isinstance(text, list | tuple)
         texts = [text] if isinstance(text, str) else list(text)
         if not texts:

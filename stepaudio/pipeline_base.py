@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing_extensions import Self
 
 from stepaudio.audio import Audio, AudioSource
 from stepaudio.devices import resolve_device, resolve_dtype
+from stepaudio.errors import EditError
 from stepaudio.interfaces import (
     FlowDecoder,
     SpeakerEncoder,
@@ -20,15 +22,16 @@ from stepaudio.interfaces import (
     Tokenizer,
     Vocoder,
 )
+from stepaudio.lm.sampling import check_sampling
 from stepaudio.locate import locate
 from stepaudio.parts import Defaults, Parts, check_fit, load_defaults, load_parts, save_parts
 from stepaudio.result import Cancel, EditResult, Progress, Run
 from stepaudio.seeds import choose_seeds
 from stepaudio.synthesis import render
-from stepaudio.types import SpeechTokens, VoicePrompt
+from stepaudio.types import SamplingParams, SpeechTokens, VoicePrompt
 from stepaudio.voice import check_voice, make_voice
 
-__all__ = ["Pipeline"]
+__all__ = ["Pipeline", "check_settings"]
 
 
 class Pipeline:
@@ -186,8 +189,10 @@ class Pipeline:
 
         Raises:
             AudioError: the recording cannot be read, is silent or too short.
+            EditError: settings that make no sense.
             CancelledError: ``cancel`` returned True.
         """
+        check_settings(None, steps, guidance)
         recording = Audio.load(audio).require_sound()
         chosen = choose_seeds(seed, generator, 1)
         run = Run(cancel, progress)
@@ -225,3 +230,27 @@ class Pipeline:
             steps=self.defaults.steps if steps is None else steps,
             guidance=self.defaults.guidance if guidance is None else guidance,
         )
+
+
+def check_settings(
+    sampling: SamplingParams | None, steps: int | None, guidance: float | None
+) -> None:
+    """Refuse settings of a call before any work is done; None is always fine.
+
+    Args:
+        sampling: of the language model.
+        steps: solver steps of the flow.
+        guidance: guidance rate of the flow.
+
+    Raises:
+        EditError: names the setting, its value and what is allowed.
+    """
+    if sampling is not None:
+        try:
+            check_sampling(sampling)
+        except ValueError as error:
+            raise EditError(f"sampling: {error}") from error
+    if steps is not None and steps < 1:
+        raise EditError(f"steps is {steps} but must be 1 or more")
+    if guidance is not None and not (math.isfinite(guidance) and guidance >= 0):
+        raise EditError(f"guidance is {guidance} but must be 0 (none) or more")

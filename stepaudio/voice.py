@@ -15,7 +15,7 @@ import safetensors.torch
 
 from stepaudio.audio import Audio
 from stepaudio.decoder.mel import log_mel
-from stepaudio.errors import CheckpointError, SpecMismatchError
+from stepaudio.errors import AudioError, CheckpointError, SpecMismatchError
 from stepaudio.hub import config_from_dict, load_tensors, write_atomic
 from stepaudio.interfaces import SpeakerEncoder
 from stepaudio.tokenizers.preprocess import TOKEN_RATE, limit_peak, resample
@@ -25,6 +25,9 @@ __all__ = ["check_voice", "load_voice", "make_voice", "save_voice"]
 
 _FORMAT = "stepaudio voice 1"
 _TENSORS = {"linguistic", "semantic", "mel", "speaker"}
+
+#: Below this no speaker embedding has a standard deviation.
+MIN_SECONDS = 0.05
 
 
 def make_voice(
@@ -53,6 +56,11 @@ def make_voice(
     Raises:
         AudioError: the recording is too short for the mel or the speaker encoder.
     """
+    if audio.seconds < MIN_SECONDS:
+        raise AudioError(
+            f"a recording of {audio.seconds:.3f} s is too short to hear a voice in; "
+            f"give at least {MIN_SECONDS} s"
+        )
     limited = limit_peak(audio.samples)
     mel = log_mel(resample(limited, audio.sample_rate, mel_spec.sample_rate), mel_spec)
     spoken = Audio(resample(limited, audio.sample_rate, TOKEN_RATE), TOKEN_RATE)

@@ -449,8 +449,16 @@ def test_bad_requests(pipe: EditPipeline, sound: Audio, tmp_path: Path) -> None:
     ):
         with pytest.raises(AudioError, match="silent"):
             call()
-    with pytest.raises(AudioError):
+    with pytest.raises(AudioError, match=r"of 0\.005 s is too short"):
         pipe.edit(debug.speech(0.005), Edit.denoise())
+    for settings in (
+        {"steps": 0},
+        {"guidance": float("nan")},
+        {"guidance": -1.0},
+        {"sampling": SamplingParams(temperature=-1)},
+    ):
+        with pytest.raises(EditError, match="but must be"):
+            pipe.edit(sound, Edit.denoise(), **settings)  # type: ignore[call-overload]
     with pytest.raises(PromptError, match="meaning of its own"):
         pipe.edit(sound, Edit.emotion("happy"), text="see <|EOT|> you")
 
