@@ -23,7 +23,14 @@ from torch import Tensor
 from stepaudio.errors import AudioError, OutputExistsError
 from stepaudio.hub import write_atomic
 
-__all__ = ["MAX_SAMPLE_RATE", "MAX_SECONDS", "MIN_SAMPLE_RATE", "Audio", "AudioSource"]
+__all__ = [
+    "MAX_SAMPLE_RATE",
+    "MAX_SECONDS",
+    "MIN_SAMPLE_RATE",
+    "Audio",
+    "AudioSource",
+    "sound_format",
+]
 
 #: Rates outside these bounds, in Hz, are taken for a damaged header.
 MIN_SAMPLE_RATE = 1_000
@@ -238,23 +245,7 @@ class Audio:
             OutputExistsError: the file exists and ``force`` is False.
         """
         path = Path(path)
-        known = soundfile.available_formats()
-        suffix = path.suffix[1:].upper()
-        form = _SUFFIXES.get(suffix, suffix)
-        if form not in known or form == "RAW":
-            raise AudioError(
-                f"{str(path)!r}: no audio format has the suffix {path.suffix!r}; "
-                "use .wav, .flac, .ogg, .opus or .mp3"
-            )
-        if subtype is None:
-            default = "OPUS" if suffix == "OPUS" else soundfile.default_subtype(form)
-            has_pcm = soundfile.check_format(form, "PCM_16")
-            subtype = "PCM_16" if has_pcm else default
-        if not soundfile.check_format(form, subtype):
-            raise AudioError(
-                f"{str(path)!r}: {form} cannot hold {subtype}; "
-                f"it holds {', '.join(soundfile.available_subtypes(form))}"
-            )
+        form, subtype = sound_format(path, subtype)
         encoded = _to_pcm(self.samples.numpy(), subtype)
 
         def write(temporary: Path) -> None:
@@ -272,6 +263,38 @@ class Audio:
             raise AudioError(
                 f"cannot write {str(path)!r} ({form} {subtype}, {self.sample_rate} Hz): {error}"
             ) from error
+
+
+def sound_format(path: str | Path, subtype: str | None = None) -> tuple[str, str]:
+    """What :meth:`Audio.save` makes of a path, without writing anything.
+
+    Args:
+        path: of the file to write.
+        subtype: libsndfile's encoding; None chooses as :meth:`Audio.save` does.
+
+    Returns:
+        libsndfile's names of the format and the encoding.
+
+    Raises:
+        AudioError: unknown suffix, or a format that cannot hold the encoding.
+    """
+    path = Path(path)
+    suffix = path.suffix[1:].upper()
+    form = _SUFFIXES.get(suffix, suffix)
+    if form not in soundfile.available_formats() or form == "RAW":
+        raise AudioError(
+            f"{str(path)!r}: no audio format has the suffix {path.suffix!r}; "
+            "use .wav, .flac, .ogg, .opus or .mp3"
+        )
+    if subtype is None:
+        default = "OPUS" if suffix == "OPUS" else soundfile.default_subtype(form)
+        subtype = "PCM_16" if soundfile.check_format(form, "PCM_16") else default
+    if not soundfile.check_format(form, subtype):
+        raise AudioError(
+            f"{str(path)!r}: {form} cannot hold {subtype}; "
+            f"it holds {', '.join(soundfile.available_subtypes(form))}"
+        )
+    return form, subtype
 
 
 def _checked_rate(rate: object, name: str) -> int:

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["resolve_device", "resolve_dtype"]
+__all__ = ["available_devices", "resolve_device", "resolve_dtype"]
+
+
+def available_devices() -> dict[str, str]:
+    """What this machine can run on.
+
+    Returns:
+        A description by the name that :func:`resolve_device` understands; the CPU comes first.
+    """
+    found = {"cpu": f"{torch.get_num_threads()} threads"}
+    for index in range(torch.cuda.device_count()):
+        found[f"cuda:{index}"] = torch.cuda.get_device_name(index)
+    if torch.backends.mps.is_available():
+        found["mps"] = "Apple GPU"
+    return found
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:

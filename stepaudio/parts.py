@@ -46,6 +46,7 @@ __all__ = [
     "Parts",
     "check_fit",
     "load_defaults",
+    "load_part",
     "load_parts",
     "save_parts",
     "write_manifest",
@@ -173,30 +174,53 @@ def load_parts(
         SpecMismatchError: the parts do not fit each other.
     """
     folder = Path(folder)
-    kinds = _read_manifest(folder)["parts"]
-    parts: dict[str, Any] = {}
-    for role in ROLES:
-        if overrides.get(role) is not None:
-            parts[role] = overrides[role]
-            continue
-        kind = kinds.get(role)
-        if not isinstance(kind, str) or kind not in KINDS:
-            raise CheckpointError(
-                f"{folder / PIPELINE_FILE} says {kind!r} for the {role}; known kinds are "
-                f"{', '.join(KINDS)}"
-            )
-        part_class = KINDS[kind]
-        if issubclass(part_class, Pretrained):
-            kept = dtype if role == "lm" else torch.float32
-            parts[role] = part_class.from_pretrained(folder / role, dtype=kept).to(device)
-        else:
-            parts[role] = part_class.from_pretrained(folder / role)
+    parts: dict[str, Any] = {
+        role: load_part(folder, role, device=device, dtype=dtype)
+        if overrides.get(role) is None
+        else overrides[role]
+        for role in ROLES
+    }
     unknown = sorted(set(overrides) - set(ROLES))
     if unknown:
         raise CheckpointError(f"a pipeline has no part {unknown[0]!r}; it has {', '.join(ROLES)}")
     loaded = Parts(**parts)
     check_fit(loaded)
     return loaded
+
+
+def load_part(
+    folder: str | Path,
+    role: str,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Any:
+    """Load one part of a pipeline folder.
+
+    Args:
+        folder: holds ``pipeline.json``.
+        role: a key of :data:`ROLES`.
+        device: where the part shall be.
+        dtype: of the language model; the other parts run in float32, as published.
+
+    Returns:
+        The part, in evaluation mode.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or names an unknown kind.
+    """
+    folder = Path(folder)
+    kind = _read_manifest(folder)["parts"].get(role)
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise CheckpointError(
+            f"{folder / PIPELINE_FILE} says {kind!r} for the {role}; known kinds are "
+            f"{', '.join(KINDS)}"
+        )
+    part_class = KINDS[kind]
+    if issubclass(part_class, Pretrained):
+        kept = dtype if role == "lm" else torch.float32
+        return part_class.from_pretrained(folder / role, dtype=kept).to(device)
+    return part_class.from_pretrained(folder / role)
 
 
 def load_defaults(folder: str | Path) -> Defaults:

@@ -1,0 +1,58 @@
+"""The program and its list of commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from stepaudio import __version__
+from stepaudio.cli.convert import convert
+from stepaudio.cli.doctor import doctor
+from stepaudio.cli.edit import edit
+from stepaudio.cli.failures import told_in_one_line
+from stepaudio.cli.plot import plot
+from stepaudio.cli.speak import speak, voice
+from stepaudio.cli.tokens import resynth, tokenize
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="stepaudio",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_COMMANDS: tuple[Callable[..., Any], ...] = (
+    edit,
+    speak,
+    voice,
+    resynth,
+    tokenize,
+    plot,
+    convert,
+    doctor,
+)
+for _command in _COMMANDS:
+    app.command()(told_in_one_line(_command))
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"stepaudio {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Edit recorded speech: emotion, style, speed, non-verbal sounds, noise, silence.
+
+    Every command explains itself with --help. Nothing is overwritten without --force.
+    """

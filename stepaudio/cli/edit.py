@@ -1,0 +1,269 @@
+"""``stepaudio edit``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stepaudio.cli.options import (
+    AsJson,
+    Device,
+    Dtype,
+    Floating,
+    Force,
+    Guidance,
+    Model,
+    Output,
+    Recording,
+    Seed,
+    Steps,
+    Temperature,
+    check_device,
+    load_pipeline,
+    sampling_of,
+)
+from stepaudio.cli.screen import Screen, describe, summary, tell, warn_if_cut
+from stepaudio.cli.targets import check_picture, check_sound
+from stepaudio.edits import EDIT_KINDS, PARALINGUISTIC_TAGS, REMOVE, Edit
+
+if TYPE_CHECKING:
+    from stepaudio.audio import Audio
+    from stepaudio.result import EditResult
+
+__all__ = ["edit"]
+
+_WHAT = "What to do: exactly one"
+_HOW = "How to do it"
+
+
+def _labels(kind: str) -> str:
+    row = next(row for name, row in EDIT_KINDS.items() if name == kind)
+    return ", ".join(label for label in row.labels if label != REMOVE) + "."
+
+
+def edit(
+    recording: Recording,
+    output: Output,
+    emotion: Annotated[
+        str | None,
+        typer.Option(metavar="X", help=_labels("emotion"), rich_help_panel=_WHAT),
+    ] = None,
+    style: Annotated[
+        str | None,
+        typer.Option(metavar="X", help=_labels("style"), rich_help_panel=_WHAT),
+    ] = None,
+    speed: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X", help=f"{_labels('speed')} See also --strength.", rich_help_panel=_WHAT
+        ),
+    ] = None,
+    denoise: Annotated[
+        bool, typer.Option("--denoise", help="Remove noise.", rich_help_panel=_WHAT)
+    ] = False,
+    trim_silence: Annotated[
+        bool, typer.Option("--trim-silence", help="Remove silent parts.", rich_help_panel=_WHAT)
+    ] = False,
+    paralinguistic: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="The new text with sounds in it. Sounds: "
+            + ", ".join(tag.strip("[]") for tag in PARALINGUISTIC_TAGS)
+            + ", each in square brackets.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    remove: Annotated[
+        str | None,
+        typer.Option(metavar="emotion|style", help="Take that away.", rich_help_panel=_WHAT),
+    ] = None,
+    text: Annotated[
+        str,
+        typer.Option(
+            help="The words spoken in the recording; only denoise and trim-silence do without.",
+            rich_help_panel=_HOW,
+        ),
+    ] = "",
+    strength: Annotated[
+        int | None,
+        typer.Option(help="1 to 3 for emotion and style, 1 or 2 for speed.", rich_help_panel=_HOW),
+    ] = None,
+    iterations: Annotated[
+        int,
+        typer.Option(
+            min=1, help="How many times, each on the result before.", rich_help_panel=_HOW
+        ),
+    ] = 1,
+    fixed_prompt: Annotated[
+        bool,
+        typer.Option(
+            "--fixed-prompt",
+            help="Keep the voice of the first recording through all iterations.",
+            rich_help_panel=_HOW,
+        ),
+    ] = False,
+    keep_iterations: Annotated[
+        bool,
+        typer.Option(
+            "--keep-iterations",
+            help="Also write OUT.1, OUT.2, … before the suffix.",
+            rich_help_panel="Result",
+        ),
+    ] = False,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot", metavar="PNG", help="Draw before and after.", rich_help_panel="Result"
+        ),
+    ] = None,
+    seed: Seed = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    temperature: Temperature = None,
+    model: Model = None,
+    device: Device = "auto",
+    dtype: Dtype = Floating.auto,
+    as_json: AsJson = False,
+    force: Force = False,
+) -> None:
+    """Edit a recording: emotion, style, speed, noise, silence, non-verbal sounds."""
+    wanted = _one_edit(emotion, style, speed, denoise, trim_silence, paralinguistic, remove)
+    if strength is not None:
+        wanted = replace(wanted, strength=strength)
+
+    from stepaudio.audio import Audio
+    from stepaudio.pipeline import EditPipeline
+    from stepaudio.prompts import edit_turns
+
+    # Refuses missing words before any work is done.
+    edit_turns(wanted, "<audio_0>", text)
+    kept = _kept(output, iterations) if keep_iterations else []
+    for path in (output, *kept):
+        check_sound(path, force=force)
+    if picture is not None:
+        check_picture(picture, force=force)
+    check_device(device)
+    sound = Audio.load(recording).require_sound()
+
+    with Screen() as screen:
+        pipeline = load_pipeline(EditPipeline, screen, model=model, device=device, dtype=dtype)
+        results = []
+        if iterations > 1:
+            screen.prefix = f"1/{iterations} "
+        for number, result in enumerate(
+            pipeline.iterate(
+                sound,
+                wanted,
+                text=text,
+                n=iterations,
+                fixed_prompt=fixed_prompt,
+                seed=seed,
+                sampling=sampling_of(pipeline, temperature),
+                steps=steps,
+                guidance=guidance,
+                progress=screen.progress,
+            )
+        ):
+            results.append(result)
+            if kept:
+                result.audio.save(kept[number], force=force)
+            screen.prefix = f"{number + 2}/{iterations} " if number + 1 < iterations else ""
+        result.audio.save(output, force=force)
+        if picture is not None:
+            _draw(pipeline, sound, result, recording, output, picture, force)
+
+    values = {
+        "command": "edit",
+        "input": str(recording),
+        "output": str(output),
+        "edits": [asdict(one) for one in result.edits],
+        **_together(results, sound),
+        "iterations": [
+            {"output": str(kept[i]) if kept else None, **summary(one, _before(sound, results, i))}
+            for i, one in enumerate(results)
+        ],
+        "plot": None if picture is None else str(picture),
+    }
+    tell(values, describe(values), as_json)
+    warn_if_cut(result)
+
+
+def _one_edit(
+    emotion: str | None,
+    style: str | None,
+    speed: str | None,
+    denoise: bool,
+    trim_silence: bool,
+    paralinguistic: str | None,
+    remove: str | None,
+) -> Edit:
+    asked = [
+        name
+        for name, value in {
+            "--emotion": emotion,
+            "--style": style,
+            "--speed": speed,
+            "--denoise": denoise or None,
+            "--trim-silence": trim_silence or None,
+            "--paralinguistic": paralinguistic,
+            "--remove": remove,
+        }.items()
+        if value is not None
+    ]
+    if len(asked) != 1:
+        got = " and ".join(asked) if asked else "none"
+        raise typer.BadParameter(
+            "give exactly one of --emotion, --style, --speed, --denoise, --trim-silence, "
+            f"--paralinguistic, --remove; got {got}."
+        )
+    if emotion is not None:
+        return Edit.emotion(emotion)
+    if style is not None:
+        return Edit.style(style)
+    if speed is not None:
+        return Edit.speed(speed)
+    if paralinguistic is not None:
+        return Edit.paralinguistic(paralinguistic)
+    if remove is not None:
+        return Edit.remove(remove)
+    return Edit.denoise() if denoise else Edit.trim_silence()
+
+
+def _kept(output: Path, iterations: int) -> list[Path]:
+    return [output.with_suffix(f".{i}{output.suffix}") for i in range(1, iterations + 1)]
+
+
+def _before(sound: Audio, results: Sequence[EditResult], number: int) -> Audio:
+    return results[number - 1].audio if number else sound
+
+
+def _together(results: Sequence[EditResult], sound: Audio) -> dict[str, Any]:
+    """All iterations as one: the first one's seed repeats them all."""
+    last = results[-1]
+    timings = {name: sum(one.timings[name] for one in results) for name in last.timings}
+    ratio = 1.0
+    for one in results:
+        ratio *= one.length_ratio or 1.0
+    whole = replace(last, seed=results[0].seed, timings=timings, length_ratio=ratio)
+    return summary(whole, sound)
+
+
+def _draw(
+    pipeline: Any,
+    sound: Audio,
+    result: EditResult,
+    recording: Path,
+    output: Path,
+    picture: Path,
+    force: bool,
+) -> None:
+    from stepaudio.plotting import Panel, draw_picture
+
+    before = Panel(recording.name, sound, pipeline.tokenize(sound))
+    after = Panel(output.name, result.audio, result.tokens)
+    draw_picture([before, after], picture, force=force)

@@ -1,0 +1,172 @@
+"""Arguments and options that several commands share, and how they become a pipeline."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from stepaudio.cli.screen import Screen
+    from stepaudio.pipeline_base import Pipeline
+    from stepaudio.types import SamplingParams
+
+__all__ = [
+    "AsJson",
+    "Device",
+    "Dtype",
+    "Floating",
+    "Force",
+    "Guidance",
+    "Model",
+    "Output",
+    "Recording",
+    "Seed",
+    "Steps",
+    "Temperature",
+    "check_device",
+    "load_pipeline",
+    "sampling_of",
+]
+
+P = TypeVar("P", bound="Pipeline")
+
+_MODEL = "Model"
+_RESULT = "Result"
+
+
+class Floating(str, Enum):
+    """Floating types of the language model."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+def _finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number.")
+    return value
+
+
+Recording = Annotated[
+    Path,
+    typer.Argument(metavar="IN", help="Recording: WAV, FLAC, OGG, MP3…", show_default=False),
+]
+Output = Annotated[
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="OUT",
+        help="File to write; its suffix decides the format.",
+        show_default=False,
+    ),
+]
+Force = Annotated[
+    bool, typer.Option("--force", "-f", help="Replace files that exist.", rich_help_panel=_RESULT)
+]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON object instead of text.", rich_help_panel=_RESULT),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(help="Repeats a result; drawn and reported if not given.", rich_help_panel=_MODEL),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER|HUB-ID",
+        help="Model to use; the one that comes with the package if not given.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="Where to run, such as cpu; auto takes an accelerator if there is one.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Dtype = Annotated[
+    Floating, typer.Option(help="Floating type of the language model.", rich_help_panel=_MODEL)
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Solver steps of the decoder; the model's own.", rich_help_panel=_MODEL
+    ),
+]
+Guidance = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        callback=_finite,
+        help="Guidance rate of the decoder; the model's own.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        callback=_finite,
+        help="Of the language model, 0 is greedy; the model's own.",
+        rich_help_panel=_MODEL,
+    ),
+]
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that is not there.
+
+    Args:
+        name: from the command line.
+
+    Raises:
+        typer.BadParameter: no such device.
+    """
+    import torch
+
+    from stepaudio.devices import available_devices, resolve_device
+
+    try:
+        # Only a value that comes back proves that the device works.
+        torch.zeros(1, device=resolve_device(name)).item()
+    except (RuntimeError, AssertionError):
+        there = ", ".join(available_devices())
+        raise typer.BadParameter(
+            f"{name!r} is not a device of this machine; it has {there}.", param_hint="'--device'"
+        ) from None
+
+
+def load_pipeline(
+    kind: type[P], screen: Screen, *, model: str | None, device: str, dtype: Floating
+) -> P:
+    """Load a model.
+
+    Args:
+        kind: of pipeline.
+        screen: shows that it takes a while.
+        model: folder or hub id; None is the embedded one.
+        device: a name that :func:`check_device` has accepted.
+        dtype: of the language model.
+
+    Returns:
+        The pipeline.
+    """
+    screen.wait("loading the model")
+    return kind.from_pretrained(model, device=device, dtype=dtype.value)
+
+
+def sampling_of(pipeline: Pipeline, temperature: float | None) -> SamplingParams | None:
+    """The model's own sampling at another temperature; None if it stays as it is."""
+    if temperature is None:
+        return None
+    return replace(pipeline.defaults.sampling, temperature=temperature)

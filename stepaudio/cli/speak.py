@@ -1,0 +1,128 @@
+"""``stepaudio speak`` and ``stepaudio voice``: new words in a voice heard once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stepaudio.cli.options import (
+    AsJson,
+    Device,
+    Dtype,
+    Floating,
+    Force,
+    Guidance,
+    Model,
+    Output,
+    Recording,
+    Seed,
+    Steps,
+    Temperature,
+    check_device,
+    load_pipeline,
+    sampling_of,
+)
+from stepaudio.cli.screen import Screen, describe, summary, tell, warn_if_cut
+from stepaudio.cli.targets import check_sound, check_target
+
+__all__ = ["speak", "voice"]
+
+_SAVED = ".safetensors"
+
+
+def speak(
+    output: Output,
+    voice: Annotated[
+        Path,
+        typer.Option(
+            metavar="V",
+            help="Recording of the voice, or a file written by the command voice.",
+            show_default=False,
+        ),
+    ],
+    text: Annotated[str, typer.Option(help="What to say.", show_default=False)],
+    voice_text: Annotated[
+        str,
+        typer.Option(help="The words spoken in the voice's recording; without, a worse match."),
+    ] = "",
+    seed: Seed = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    temperature: Temperature = None,
+    model: Model = None,
+    device: Device = "auto",
+    dtype: Dtype = Floating.auto,
+    as_json: AsJson = False,
+    force: Force = False,
+) -> None:
+    """Speak a text in the voice of a recording."""
+    if not text.strip():
+        raise typer.BadParameter("there is nothing to say.", param_hint="'--text'")
+    check_sound(output, force=force)
+
+    from stepaudio.audio import Audio
+    from stepaudio.pipeline import TTSPipeline
+    from stepaudio.voice import load_voice
+
+    check_device(device)
+    sound = None if voice.suffix.lower() == _SAVED else Audio.load(voice).require_sound()
+    heard = load_voice(voice) if sound is None else sound
+
+    with Screen() as screen:
+        pipeline = load_pipeline(TTSPipeline, screen, model=model, device=device, dtype=dtype)
+        result = pipeline.speak(
+            text,
+            voice=heard,
+            voice_text=voice_text,
+            seed=seed,
+            sampling=sampling_of(pipeline, temperature),
+            steps=steps,
+            guidance=guidance,
+            progress=screen.progress,
+        )
+        result.audio.save(output, force=force)
+    values = {
+        "command": "speak",
+        "voice": str(voice),
+        "output": str(output),
+        "text": text,
+        **summary(result, sound),
+    }
+    tell(values, describe({**values, "seconds_in": None}), as_json)
+    warn_if_cut(result)
+
+
+def voice(
+    recording: Recording,
+    output: Output,
+    text: Annotated[str, typer.Option(help="The words spoken in the recording.")] = "",
+    model: Model = None,
+    device: Device = "auto",
+    dtype: Dtype = Floating.auto,
+    as_json: AsJson = False,
+    force: Force = False,
+) -> None:
+    """Save the voice of a recording as a .safetensors file, for speak --voice."""
+    check_target(output, force=force, suffixes=(_SAVED,))
+
+    from stepaudio.audio import Audio
+    from stepaudio.pipeline import TTSPipeline
+    from stepaudio.voice import save_voice
+
+    check_device(device)
+    sound = Audio.load(recording).require_sound()
+    with Screen() as screen:
+        pipeline = load_pipeline(TTSPipeline, screen, model=model, device=device, dtype=dtype)
+        screen.wait("listening to the voice")
+        heard = pipeline.voice_prompt(sound, text)
+        save_voice(heard, output, force=force)
+    values = {
+        "command": "voice",
+        "input": str(recording),
+        "output": str(output),
+        "text": text,
+        "seconds_in": round(sound.seconds, 4),
+    }
+    tell(values, f"wrote {output}: a voice from {sound.seconds:.2f} s", as_json)
