@@ -1,0 +1,1 @@
+"""How the models that we train ourselves are made."""

@@ -30,6 +30,8 @@ __all__ = ["PhoneClassifier", "viterbi"]
 
 #: 10 ms frames seen on each side of a decision, and decisions in one training row.
 CONTEXT, CROP, ROWS = 9, 200, 16
+#: Mean log-likelihood ratio per frame below which an alignment is not believed.
+WORST_SCORE = -0.1
 
 
 class PhoneClassifier(nn.Module):
@@ -201,6 +203,9 @@ def main() -> None:
     for name in ("round1", "round2"):
         aligner.train(out / name, args.minutes)
         aligner.align()
+    for item, score in aligner.scores.items():
+        if score < WORST_SCORE:
+            aligner.labels[item].fill_(UNKNOWN_PHONE)
     flat = torch.cat([aligner.labels[i] for i in range(len(features))]).to(torch.int8)
     np.save(Path(args.features) / "phones.npy", flat.numpy())
     write_manifest(out / "manifest.jsonl", aligner.utterances())

@@ -103,9 +103,14 @@ def render(
         noise, harmonic, free = envelope, harmonic - 20, free - 20
     rng = np.random.default_rng(seed)
     return dsp.synth(
-        harmonic.astype(np.float32), phase[:, index], noise.astype(np.float32),
-        free.astype(np.float32), free_phase[:, index], pitch, rng,
-    )  # fmt: skip
+        harmonic.astype(np.float32),
+        phase[:, index],
+        noise.astype(np.float32),
+        free.astype(np.float32),
+        free_phase[:, index],
+        pitch,
+        rng,
+    )
 
 
 def pseudo_speaker(rng: random.Random) -> VoiceChange:
@@ -113,9 +118,12 @@ def pseudo_speaker(rng: random.Random) -> VoiceChange:
     warp = rng.uniform(0.84, 1.14)
     pitch = float(np.clip(0.5 + (warp - 0.84) / 0.3 * 0.75 + rng.gauss(0, 0.08), 0.5, 1.35))
     return VoiceChange(
-        pitch=pitch, range=rng.uniform(0.8, 1.4), rate=rng.uniform(0.85, 1.2),
-        tilt_db=rng.gauss(0, 3), warp=warp,
-    )  # fmt: skip
+        pitch=pitch,
+        range=rng.uniform(0.8, 1.4),
+        rate=rng.uniform(0.85, 1.2),
+        tilt_db=rng.gauss(0, 3),
+        warp=warp,
+    )
 
 
 def sentences(manifest: str, count: int, rng: random.Random) -> list[str]:
@@ -166,7 +174,7 @@ def main() -> None:
                     labels={"phones": timed},
                     change=change,
                     source="" if change == "none" else f"syn{number:05d}",
-                )  # fmt: skip
+                )
             )
     write_manifest(
         out / "manifest.jsonl", (replace(r, path=str(Path(r.path).resolve())) for r in rows)

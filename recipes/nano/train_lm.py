@@ -25,7 +25,7 @@ from stepaudio.edits import Edit
 from stepaudio.lm.step1 import Step1Config, Step1LM
 from stepaudio.prompts import encode_edit_prompt, prompt_phrases
 from stepaudio.tokenizers.interleave import interleave, to_text
-from stepaudio.tokenizers.text import EOT, SentencePieceText
+from stepaudio.tokenizers.text import EOT
 from stepaudio.tokenizers.text_training import train_text_tokenizer
 from stepaudio.types import SpeechTokens
 
@@ -178,9 +178,14 @@ def main() -> None:
         }
 
     run(
-        out=out, models={"lm": lm}, loss=loss, minutes=args.minutes, lr=2e-3, no_decay=("embed_tokens",),
+        out=out,
+        models={"lm": lm},
+        loss=loss,
+        minutes=args.minutes,
+        lr=2e-3,
+        no_decay=("embed_tokens",),
         on_save=lambda: lm.save_pretrained(out / "model", force=True) and None,
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

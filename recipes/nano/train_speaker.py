@@ -34,8 +34,10 @@ class Voices:
         self.paths = [p for _, p in sorted(by_speaker.items()) if len(p) >= 2]
 
     def crop(self, speaker: int, rng: np.random.Generator) -> Tensor:
-        """``[S]`` at 16 kHz of one voice; short recordings repeat. Another pitch is another class
-        in real life, so nothing but level and a microphone curve is varied."""
+        """Two seconds ``[S]`` at 16 kHz of one voice; short recordings repeat.
+
+        Another pitch would be another voice, so only the noise floor is varied.
+        """
         paths = self.paths[speaker]
         with soundfile.SoundFile(paths[int(rng.integers(len(paths)))]) as file:
             need = int(SECONDS * file.samplerate)

@@ -30,6 +30,7 @@ from stepaudio.tokenizers.semantic import SemanticConfig, SemanticTokenizer
 #: Seconds of sound in one step, and the row lengths drawn: long rows teach late positions.
 STEP_SECONDS = 64.0
 ROW_SECONDS = (4.8, 9.6, 14.4)
+GRID = 0.06
 
 
 class Rows:
@@ -48,33 +49,27 @@ class Rows:
 
     def draw(self, rng: np.random.Generator, kinds: tuple[str, ...]) -> dict[str, Tensor]:
         """``[B, T, C]`` of every kind, and ``[B, T50, 80]`` mean mel of the recording under way."""
-        length = float(rng.choice(ROW_SECONDS))
+        # Everything is counted in 60 ms, the coarsest frame, which keeps all rates aligned.
+        length = round(float(rng.choice(ROW_SECONDS)) / GRID)
         rows: list[dict[str, Tensor]] = []
-        for _ in range(round(STEP_SECONDS / length)):
+        for _ in range(round(STEP_SECONDS / (length * GRID))):
             parts: dict[str, list[Tensor]] = {k: [] for k in (*kinds, "average")}
-            filled = 0.0
-            while filled < length - 0.06:
+            filled = 0
+            while filled < length:
                 item = int(rng.choice(self.items, p=self.weight))
-                # Starts and lengths on the 60 ms grid keep all rates aligned.
-                whole = np.floor(self.features.seconds(item) / 0.06) * 0.06
+                whole = int(self.features.seconds(item) / GRID)
                 take = min(whole, length - filled)
-                start = np.floor(rng.uniform(0, whole - take) / 0.06) * 0.06
+                start = int(rng.integers(0, whole - take + 1))
                 for kind in kinds:
-                    count = round(take * KINDS[kind][1])
-                    part = self.features.get(item, kind, start, take)
+                    count = round(take * GRID * KINDS[kind][1])
+                    part = self.features.get(item, kind, start * GRID, take * GRID)
                     parts[kind].append(_pad(part, count))
                 if "mel" in kinds:
                     mean = self.features.get(item, "mel").mean(dim=0)
-                    parts["average"].append(mean.expand(round(take * 50), -1))
+                    parts["average"].append(mean.expand(3 * take, -1))
                 filled += take
             rows.append({k: torch.cat(v) for k, v in parts.items() if v})
-        return {
-            k: torch.stack([row[k][: round(length * _rate(k))] for row in rows]) for k in rows[0]
-        }
-
-
-def _rate(kind: str) -> int:
-    return 50 if kind == "average" else KINDS[kind][1]
+        return {k: torch.stack([row[k] for row in rows]) for k in rows[0]}
 
 
 def _pad(x: Tensor, count: int) -> Tensor:
@@ -99,8 +94,8 @@ class LinguisticTrainer(nn.Module):
         self.classify = nn.Linear(self.tokenizer.config.encoder.width, 3 * len(PHONES))
         self.rows = Rows(features)
         rng = np.random.default_rng(1)
-        sample = torch.cat([self.rows.draw(rng, ("fbank",))["fbank"] for _ in range(8)]).flatten(
-            0, 1
+        sample = torch.cat(
+            [self.rows.draw(rng, ("fbank",))["fbank"].flatten(0, 1) for _ in range(8)]
         )
         stack = self.tokenizer.cmvn_shift.numel() // sample.shape[-1]
         self.tokenizer.cmvn_shift.copy_(-sample.mean(dim=0).repeat(stack))
@@ -264,7 +259,8 @@ class SemanticTrainer(nn.Module):
         hit = (heads[..., 3:].argmax(-1) == phones)[phones >= 0].float().mean()
         return {
             "loss": loss, "phone": phone, "pitch": pitch, "voicing": voicing, "energy": energy,
-            "mel": reconstruction, "commitment": commitment, "perplexity": perplexity, "accuracy": hit,
+            "mel": reconstruction, "commitment": commitment, "perplexity": perplexity,
+            "accuracy": hit,
         }  # fmt: skip
 
 

@@ -48,28 +48,28 @@ def cut_at_pauses(utterance: Utterance) -> list[tuple[float, float, str, list[tu
     # Walk the runs and note, for each pause, how many words were finished before it.
     pieces = []
     word, left = 0, words[0][1]
-    start_time, start_run, start_word, time = 0.0, 0, 0, 0.0
-    candidates: list[tuple[float, int, int]] = []
-    for index, (phone, seconds) in enumerate(runs):
+    start_time, start_word, time = 0.0, 0, 0.0
+    candidates: list[tuple[float, int]] = []
+    for phone, seconds in runs:
         if phone == SILENCE:
             if seconds >= PAUSE and left == words[min(word, len(words) - 1)][1]:
-                candidates.append((time + seconds / 2, index, word))
+                candidates.append((time + seconds / 2, word))
         else:
             left -= 1
             if left == 0:
                 word += 1
                 left = words[word][1] if word < len(words) else -1
         time += seconds
-    candidates.append((time, len(runs), len(words)))
+    candidates.append((time, len(words)))
     while start_word < len(words):
-        fitting = [c for c in candidates if c[0] - start_time <= LONGEST and c[2] > start_word]
-        later = [c for c in candidates if c[2] > start_word]
-        end_time, end_run, end_word = fitting[-1] if fitting else later[0]
+        fitting = [c for c in candidates if c[0] - start_time <= LONGEST and c[1] > start_word]
+        later = [c for c in candidates if c[1] > start_word]
+        end_time, end_word = fitting[-1] if fitting else later[0]
         phones = _clip_runs(runs, start_time, end_time)
         text = " ".join(w for w, _ in words[start_word:end_word])
         if 1.2 <= end_time - start_time <= LONGEST + 2:
             pieces.append((start_time, end_time, text, phones))
-        start_time, start_run, start_word = end_time, end_run, end_word
+        start_time, start_word = end_time, end_word
     return pieces
 
 

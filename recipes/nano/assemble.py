@@ -1,0 +1,70 @@
+"""Stage 11: trained parts to one pipeline folder, weights in half precision.
+
+python -m recipes.nano.assemble runs/nano -o stepaudio/assets/nano
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from stepaudio.decoder.flow import TokenFlowDecoder
+from stepaudio.decoder.istft import ISTFTVocoder
+from stepaudio.decoder.speaker import CAMPPlus
+from stepaudio.hub import Pretrained
+from stepaudio.lm.step1 import Step1LM
+from stepaudio.parts import Defaults, Parts, save_parts
+from stepaudio.tokenizers.dual import DualCodebookConfig, DualCodebookTokenizer
+from stepaudio.tokenizers.linguistic import LinguisticTokenizer
+from stepaudio.tokenizers.semantic import SemanticTokenizer
+from stepaudio.tokenizers.text import SentencePieceText
+from stepaudio.types import SamplingParams
+
+__all__ = ["assemble"]
+
+
+def assemble(runs: Path) -> Parts:
+    """The parts of a finished run.
+
+    Args:
+        runs: folder with ``linguistic``, ``semantic``, ``lm``, ``flow``, ``vocoder``, ``speaker``.
+    """
+    linguistic = LinguisticTokenizer.from_pretrained(runs / "linguistic" / "model")
+    semantic = SemanticTokenizer.from_pretrained(runs / "semantic" / "model")
+    # Trained on untrimmed recordings, so that codes and mel frames mean the same moments.
+    tokenizer = DualCodebookTokenizer(
+        DualCodebookConfig(linguistic.config, semantic.config, trim=False)
+    )
+    tokenizer.linguistic.load_state_dict(linguistic.state_dict())
+    tokenizer.semantic.load_state_dict(semantic.state_dict())
+    return Parts(
+        tokenizer=tokenizer.eval(),
+        text=SentencePieceText.from_pretrained(runs / "lm" / "text"),
+        lm=Step1LM.from_pretrained(runs / "lm" / "model"),
+        flow=TokenFlowDecoder.from_pretrained(runs / "flow" / "model"),
+        vocoder=ISTFTVocoder.from_pretrained(runs / "vocoder" / "model"),
+        speaker=CAMPPlus.from_pretrained(runs / "speaker" / "model"),
+    )
+
+
+def main() -> None:
+    """Write the folder and say how large it is."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs")
+    parser.add_argument("-o", "--out", required=True)
+    args = parser.parse_args()
+    parts, out = assemble(Path(args.runs)), Path(args.out)
+    sampling = SamplingParams(temperature=0.6, top_p=0.9, max_new_tokens=2000, min_new_tokens=5)
+    save_parts(parts, out, defaults=Defaults(sampling=sampling), force=True)
+    for role in ("tokenizer", "lm", "flow", "vocoder", "speaker"):
+        part = getattr(parts, role)
+        assert isinstance(part, Pretrained)
+        part.save_pretrained(out / role, dtype=torch.float16, force=True)
+    total = sum(f.stat().st_size for f in out.rglob("*") if f.is_file())
+    print(f"{out}: {total / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
