@@ -35,12 +35,13 @@ _WINDOW = 1024
 _HOP = 160
 # A picture has no room for more columns; a longer recording gets a larger hop.
 _MOST_FRAMES = 3000
-_LOWEST_HZ, _HIGHEST_HZ = 60.0, 500.0
+# Above the hum of either mains frequency.
+_LOWEST_HZ, _HIGHEST_HZ = 65.0, 500.0
 # Voiced: this periodic, and at most so much quieter than the loudest frame.
 _PERIODICITY = 0.5
-_QUIET_DB = 40.0
+_QUIET_DB = 35.0
 # How much a candidate must gain to be preferred over one an octave above it.
-_OCTAVE_COST = 0.02
+_OCTAVE_COST = 0.03
 _DYNAMICS_DB = 70.0
 # Steps of this share of the colour circle tell neighbouring codes apart.
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -83,7 +84,7 @@ def track_pitch(audio: Audio, *, hop: int = _HOP) -> Tensor:
         hop: distance of the frames in samples at 16 kHz.
 
     Returns:
-        ``[T]`` Hz between 60 and 500, NaN where there is no voice; frame ``t`` is centred at
+        ``[T]`` Hz between 65 and 500, NaN where there is no voice; frame ``t`` is centred at
         ``t * hop / 16000`` s and ``T = S // hop + 1`` for ``S`` samples at 16 kHz.
     """
     frames = _frames(audio, hop)
@@ -149,7 +150,9 @@ def draw_picture(panels: Sequence[Panel], path: str | Path, *, force: bool = Fal
         _draw_pitch(axes[1, column], panel.audio)
         if panel.tokens is not None:
             _draw_tokens(axes[2, column], panel.tokens)
-        axes[-1, column].set_xlabel("time [s]")
+        # Tokenizers cut silence at the ends, so codes need not begin with the recording.
+        cut = "" if panel.tokens is None else " (codes: from the first sound on)"
+        axes[-1, column].set_xlabel(f"time [s]{cut}")
     axes[0, 0].set_ylabel("frequency [kHz]")
     axes[1, 0].set_ylabel("pitch F0 [Hz]")
     axes[0, 0].set_xlim(0, max(panel.audio.seconds for panel in panels))

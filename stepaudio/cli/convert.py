@@ -18,7 +18,7 @@ def convert(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            metavar="SRC...",
+            metavar="SRC",
             help="Step-Audio-EditX and Step-Audio-Tokenizer as published, or the folder that "
             "holds both.",
             show_default=False,

@@ -24,7 +24,7 @@ def plot(
     ],
     other: Annotated[
         Path | None,
-        typer.Argument(metavar="[OUT]", help="Another recording beside it, such as its edit."),
+        typer.Argument(metavar="OUT", help="Another recording beside it, such as its edit."),
     ] = None,
     tokens: Annotated[
         bool, typer.Option("--tokens/--no-tokens", help="Show codes, which takes a model.")
