@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from stepaudio.audio import Audio, AudioSource
 from stepaudio.devices import resolve_device, resolve_dtype
-from stepaudio.errors import EditError
+from stepaudio.errors import EditError, PromptError
 from stepaudio.interfaces import (
     FlowDecoder,
     SpeakerEncoder,
@@ -31,7 +31,12 @@ from stepaudio.synthesis import render
 from stepaudio.types import SamplingParams, SpeechTokens, VoicePrompt
 from stepaudio.voice import check_voice, make_voice
 
-__all__ = ["Pipeline", "check_settings"]
+__all__ = ["MAX_RESYNTHESIS_SECONDS", "Pipeline", "check_settings"]
+
+#: Longest recording resynthesized in one piece: the decoder attends over the voice and the new
+#: speech together, so memory grows with the square of the length. Edits end at the language
+#: model's context before that.
+MAX_RESYNTHESIS_SECONDS = 60.0
 
 
 class Pipeline:
@@ -190,10 +195,16 @@ class Pipeline:
         Raises:
             AudioError: the recording cannot be read, is silent or too short.
             EditError: settings that make no sense.
+            PromptError: the recording is longer than :data:`MAX_RESYNTHESIS_SECONDS`.
             CancelledError: ``cancel`` returned True.
         """
         check_settings(None, steps, guidance)
         recording = Audio.load(audio).require_sound()
+        if recording.seconds > MAX_RESYNTHESIS_SECONDS:
+            raise PromptError(
+                f"the recording lasts {recording.seconds:.1f} s, but the decoder has room for "
+                f"{MAX_RESYNTHESIS_SECONDS:.0f} s at once; shorten it, or cut it into parts"
+            )
         chosen = choose_seeds(seed, generator, 1)
         run = Run(cancel, progress)
         with run.stage("tokenize", 1):
