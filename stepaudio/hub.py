@@ -1,6 +1,7 @@
 """Saving and finding models: ``config.json`` + ``model.safetensors`` in a folder, or a hub id.
 
 Nothing here unpickles anything. Files appear atomically: a crash leaves the old file or none.
+Loading needs the memory of the weights once, in the type and at the place they are wanted.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from typing_extensions import Self
 
 from stepaudio.errors import CheckpointError, OutputExistsError
@@ -107,7 +110,11 @@ def load_tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def resolve_folder(
-    name: str | Path, *, revision: str | None = None, local_files_only: bool = False
+    name: str | Path,
+    *,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    files: Sequence[str] | None = None,
 ) -> Path:
     """Find a model: an existing folder as it is, anything else as a hub id.
 
@@ -115,6 +122,8 @@ def resolve_folder(
         name: a folder, or ``"owner/name"``.
         revision: branch, tag or commit of a hub id.
         local_files_only: do not use the network, only the cache.
+        files: patterns of the files to download from the hub, where ``*`` also stands for
+            slashes; None is all of them.
 
     Returns:
         A local folder.
@@ -132,7 +141,10 @@ def resolve_folder(
     try:
         return Path(
             huggingface_hub.snapshot_download(
-                text, revision=revision, local_files_only=local_files_only
+                text,
+                revision=revision,
+                local_files_only=local_files_only,
+                allow_patterns=None if files is None else list(files),
             )
         )
     except Exception as error:  # network, permission and lookup errors have no common base
@@ -192,12 +204,22 @@ class Pretrained(nn.Module):
         return folder
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> Self:
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> Self:
         """Build from a folder written by :meth:`save_pretrained`.
+
+        No weight is initialised first, and each goes from the mapped file straight to its type
+        and place. The global random state is not used.
 
         Args:
             folder: a local folder.
             dtype: floating type to hold the weights in.
+            device: where the module shall be.
 
         Returns:
             The module in evaluation mode.
@@ -207,9 +229,46 @@ class Pretrained(nn.Module):
         """
         folder = Path(folder)
         config = config_from_dict(cls.config_class, read_json(folder / CONFIG_FILE), folder)
-        model = cls(config)
-        load_strict(model, load_tensors(folder / WEIGHTS_FILE), str(folder / WEIGHTS_FILE))
-        return model.to(dtype).eval()
+        path = folder / WEIGHTS_FILE
+        with _Uninitialized():
+            model = cls(config)
+        _check_names(model, load_tensors(path), str(path))
+        # The objects stay the same, so what a model shares stays shared.
+        parameters = dict(model.named_parameters(remove_duplicate=False))
+        for name, target in model.state_dict(keep_vars=True).items():
+            # Opened for each, because what was read of a mapped file counts until it is closed.
+            with safetensors.safe_open(path, framework="pt") as file, torch.no_grad():
+                value = file.get_tensor(name)
+                if name in parameters:
+                    wanted = dtype if target.is_floating_point() else target.dtype
+                    target.data = value.to(device, wanted, copy=True)
+                else:
+                    target.copy_(value)
+                del value
+        return model.to(device, dtype).eval()
+
+
+class _Uninitialized(TorchFunctionMode):
+    """Leaves the parameters of modules built inside as they are allocated.
+
+    What changes a parameter in place is not done. Memory that nothing has written to costs
+    nothing, and buffers, which constructors may compute, are real.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        first = args[0] if args else next(iter(kwargs.values()), None)
+        name = getattr(func, "__name__", "")
+        fills = name.endswith("_") and not name.endswith("__") and name != "requires_grad_"
+        if fills and isinstance(first, nn.Parameter):
+            return first
+        return func(*args, **kwargs)
 
 
 def config_from_dict(config_class: type[T], values: Mapping[str, Any], source: object) -> T:
@@ -255,6 +314,11 @@ def load_strict(model: nn.Module, tensors: Mapping[str, Tensor], source: str) ->
     Raises:
         CheckpointError: missing, surplus or wrongly shaped tensors.
     """
+    _check_names(model, tensors, source)
+    model.load_state_dict(dict(tensors))
+
+
+def _check_names(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
     wanted = model.state_dict()
     missing = sorted(set(wanted) - set(tensors))
     surplus = sorted(set(tensors) - set(wanted))
@@ -272,7 +336,6 @@ def load_strict(model: nn.Module, tensors: Mapping[str, Tensor], source: str) ->
         raise CheckpointError(
             f"{source} does not fit {type(model).__name__}; {'; '.join(problems)}"
         )
-    model.load_state_dict(dict(tensors))
 
 
 def _tuples(value: Any) -> Any:

@@ -219,7 +219,7 @@ def load_part(
     part_class = KINDS[kind]
     if issubclass(part_class, Pretrained):
         kept = dtype if role == "lm" else torch.float32
-        return part_class.from_pretrained(folder / role, dtype=kept).to(device)
+        return part_class.from_pretrained(folder / role, dtype=kept, device=device)
     return part_class.from_pretrained(folder / role)
 
 

@@ -129,7 +129,7 @@ class ISTFTVocoder(Pretrained, Vocoder):
         self.register_buffer("sign", 1.0 - 2.0 * (torch.arange(len(level)) % 2), persistent=False)
         for module in self.modules():
             if isinstance(module, (nn.Conv1d, nn.Linear)):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 

@@ -287,7 +287,10 @@ class _Block(nn.Module):
 class _Codebook(nn.Module):
     def __init__(self, codes: int, width: int) -> None:
         super().__init__()
-        self.embed = nn.Parameter(F.normalize(torch.randn(codes, width), dim=-1))
+        self.embed = nn.Parameter(torch.empty(codes, width))
+        nn.init.normal_(self.embed)
+        with torch.no_grad():
+            self.embed.div_(self.embed.norm(dim=-1, keepdim=True))
 
 
 class _Quantizer(nn.Module):
