@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from stepaudio.errors import AudioError as AudioError
     from stepaudio.errors import CancelledError as CancelledError
     from stepaudio.errors import CheckpointError as CheckpointError
+    from stepaudio.errors import DeviceError as DeviceError
     from stepaudio.errors import EditError as EditError
     from stepaudio.errors import GenerationError as GenerationError
     from stepaudio.errors import MissingExtraError as MissingExtraError
@@ -37,6 +38,7 @@ _HOME = {
     "AudioError": "errors",
     "CancelledError": "errors",
     "CheckpointError": "errors",
+    "DeviceError": "errors",
     "Edit": "edits",
     "EditError": "errors",
     "EditPipeline": "pipeline",

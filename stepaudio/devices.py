@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from stepaudio.errors import DeviceError
+
 __all__ = ["available_devices", "resolve_device", "resolve_dtype"]
 
 
@@ -29,9 +31,12 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
 
     Returns:
         A device object.
+
+    Raises:
+        DeviceError: no such device, or not on this machine.
     """
     if device != "auto":
-        return torch.device(device)
+        return _checked(device)
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.backends.mps.is_available():
@@ -50,14 +55,33 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
         A floating dtype.
 
     Raises:
-        ValueError: the name is not a floating dtype.
+        DeviceError: not a floating dtype.
     """
-    if isinstance(dtype, torch.dtype):
+    if isinstance(dtype, torch.dtype) and dtype.is_floating_point:
         return dtype
     if dtype == "auto":
         has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if has_bf16 else torch.float32
     named = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if dtype not in named:
-        raise ValueError(f"dtype {dtype!r} is not one of 'auto', {', '.join(map(repr, named))}")
+    if not isinstance(dtype, str) or dtype not in named:
+        raise DeviceError(f"dtype {dtype!r} is not one of 'auto', {', '.join(map(repr, named))}")
     return named[dtype]
+
+
+def _checked(device: str | torch.device) -> torch.device:
+    there = available_devices()
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError, ValueError):
+        known = False
+    else:
+        # What is not listed, such as "meta" or another maker's device, torch itself must know.
+        listed = chosen.type in ("cuda", "mps")
+        known = not listed or any(
+            str(chosen) == name or (not chosen.index and name.split(":")[0] == chosen.type)
+            for name in there
+        )
+    if not known:
+        names = ", ".join(map(repr, there))
+        raise DeviceError(f"device {device!s} is not on this machine; use 'auto' or one of {names}")
+    return chosen

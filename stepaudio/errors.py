@@ -10,6 +10,7 @@ __all__ = [
     "AudioError",
     "CancelledError",
     "CheckpointError",
+    "DeviceError",
     "EditError",
     "GenerationError",
     "MissingExtraError",
@@ -39,6 +40,10 @@ class SpecMismatchError(StepAudioError, ValueError):
 
 class CheckpointError(StepAudioError, ValueError):
     """A checkpoint is missing, incomplete or does not match its configuration."""
+
+
+class DeviceError(StepAudioError, ValueError, RuntimeError):
+    """A device or a number type is unknown or not there; torch's own error is a RuntimeError."""
 
 
 class EditError(StepAudioError, ValueError):
