@@ -11,10 +11,15 @@ import os
 import tempfile
 from pathlib import Path
 
-from stepaudio.convert.published import DECODER, convert_published
+from stepaudio.convert.published import (
+    DECODER,
+    EDIT_FILES,
+    TOKENIZER_FILES,
+    convert_published,
+)
 from stepaudio.errors import CheckpointError
 from stepaudio.hub import resolve_folder
-from stepaudio.parts import PIPELINE_FILE
+from stepaudio.parts import PIPELINE_FILE, ROLES
 
 __all__ = [
     "EMBEDDED",
@@ -31,6 +36,9 @@ EMBEDDED = Path(__file__).parent / "assets" / "nano"
 #: The two hub repositories of the published model.
 PUBLISHED_EDIT = "stepfun-ai/Step-Audio-EditX"
 PUBLISHED_TOKENIZER = "stepfun-ai/Step-Audio-Tokenizer"
+
+# A hub repository may be in our layout or in the published one; nothing else of it is downloaded.
+_FILES = (PIPELINE_FILE, *(f"{role}/*" for role in ROLES), *EDIT_FILES)
 
 
 def cache_folder() -> Path:
@@ -51,7 +59,8 @@ def locate(
         name: a folder, a hub id, or None for the embedded model. The published model may be
             named by either of its hub ids, by its folder ``Step-Audio-EditX`` with
             ``Step-Audio-Tokenizer`` beside it, or by the folder that holds both.
-        revision: branch, tag or commit of a hub id.
+        revision: branch, tag or commit of the hub id named; the other repository of the
+            published model is taken as it is now.
         local_files_only: do not use the network, only the cache.
 
     Returns:
@@ -78,8 +87,14 @@ def locate(
                 f"({DECODER}/); give the folder of a model"
             )
         return _converted(*pair)
+    revisions = {os.fspath(name): revision}
     hub_id = PUBLISHED_EDIT if name == PUBLISHED_TOKENIZER else os.fspath(name)
-    folder = resolve_folder(hub_id, revision=revision, local_files_only=local_files_only)
+    folder = resolve_folder(
+        hub_id,
+        revision=revisions.get(hub_id),
+        local_files_only=local_files_only,
+        files=_FILES,
+    )
     if (folder / PIPELINE_FILE).is_file():
         return folder
     if not (folder / DECODER).is_dir():
@@ -87,7 +102,12 @@ def locate(
             f"{name} holds neither {PIPELINE_FILE} nor the published layout ({DECODER}/); "
             "is it a stepaudio model?"
         )
-    tokenizer = resolve_folder(PUBLISHED_TOKENIZER, local_files_only=local_files_only)
+    tokenizer = resolve_folder(
+        PUBLISHED_TOKENIZER,
+        revision=revisions.get(PUBLISHED_TOKENIZER),
+        local_files_only=local_files_only,
+        files=TOKENIZER_FILES,
+    )
     return _converted(folder, tokenizer)
 
 

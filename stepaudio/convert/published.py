@@ -32,7 +32,7 @@ from stepaudio.tokenizers.dual import DualCodebookConfig, DualCodebookTokenizer
 from stepaudio.tokenizers.text import SentencePieceText
 from stepaudio.types import FlowSpec, MelSpec, TokenSpec
 
-__all__ = ["DECODER", "convert_published"]
+__all__ = ["DECODER", "EDIT_FILES", "TOKENIZER_FILES", "convert_published"]
 
 _PARTS = {
     "tokenizer": "dual_codebook",
@@ -45,6 +45,21 @@ _PARTS = {
 
 #: Folder of the decoder's files within ``Step-Audio-EditX``.
 DECODER = "CosyVoice-300M-25Hz"
+#: What is read of ``Step-Audio-EditX``. Its decoder folder also holds a second copy, of half a
+#: gigabyte, of the semantic tokenizer.
+EDIT_FILES = (
+    "config.json",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "tokenizer.model",
+    *(f"{DECODER}/{name}" for name in ("cosyvoice.yaml", "flow.pt", "hift.pt", "campplus.onnx")),
+)
+#: What is read of ``Step-Audio-Tokenizer``.
+TOKENIZER_FILES = (
+    "linguistic_tokenizer.npy",
+    "speech_tokenizer_v1.onnx",
+    *(f"dengcunqin/*/{name}" for name in ("model.pt", "config.yaml", "am.mvn")),
+)
 #: Codebooks of the published system; its ids leave room for exactly these.
 TOKENS = TokenSpec()
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import debug_parts as debug
 import fake_published as fake
 import pytest
 import torch
+from huggingface_hub.utils import filter_repo_objects
 
 from stepaudio import Edit, EditPipeline, TTSPipeline
+from stepaudio.convert.published import DECODER
 from stepaudio.errors import CheckpointError
 from stepaudio.locate import PUBLISHED_EDIT, PUBLISHED_TOKENIZER, cache_folder
 from stepaudio.parts import PIPELINE_FILE
@@ -71,16 +74,27 @@ def test_changed_files_are_converted_again(pipe: EditPipeline, published, cache:
 
 
 @pytest.mark.parametrize("name", [PUBLISHED_EDIT, PUBLISHED_TOKENIZER])
-def test_hub_ids(name: str, published, cache: Path, monkeypatch) -> None:
+def test_hub_ids(name: str, published, cache: Path, monkeypatch, tmp_path: Path) -> None:
+    """The download leaves out what the patterns leave out; the rest is enough to convert."""
+    folders = dict(zip((PUBLISHED_EDIT, PUBLISHED_TOKENIZER), published, strict=True))
     asked = []
 
-    def download(repo_id: str, *, revision=None, local_files_only=False) -> str:
+    def download(
+        repo_id: str, *, revision=None, local_files_only=False, allow_patterns: list[str]
+    ) -> str:
         asked.append((repo_id, revision, local_files_only))
-        return str(published[0] if repo_id == PUBLISHED_EDIT else published[1])
+        source, target = folders[repo_id], tmp_path / repo_id
+        names = [p.relative_to(source).as_posix() for p in source.rglob("*") if p.is_file()]
+        names += ["README.md", "extra/big.bin", f"{DECODER}/speech_tokenizer_v1.onnx"]
+        for file in filter_repo_objects(names, allow_patterns=allow_patterns):
+            (target / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / file, target / file)
+        return str(target)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     pipe = EditPipeline.from_pretrained(name, device="cpu", revision="abc", local_files_only=True)
-    assert asked == [(PUBLISHED_EDIT, "abc", True), (PUBLISHED_TOKENIZER, None, True)]
+    revisions = {name: "abc"}
+    assert asked == [(repo_id, revisions.get(repo_id), True) for repo_id in folders]
     assert pipe.resynthesize(debug.speech(0.5), seed=1, steps=1).audio.sample_rate == 24000
 
 
