@@ -1,1 +1,12 @@
-"""The language model over text and audio tokens."""
+"""The language model: ids of text and audio to ids of audio.
+
+- :mod:`~stepaudio.lm.step1`: the published decoder, :class:`~stepaudio.lm.step1.Step1LM`
+- :mod:`~stepaudio.lm.alibi`: its position signal
+- :mod:`~stepaudio.lm.cache`: keys and values of what was already seen
+- :mod:`~stepaudio.lm.grouped`: several codes per step (VALL-E 2),
+  :class:`~stepaudio.lm.grouped.GroupedLM`
+- :mod:`~stepaudio.lm.sampling`: how an id is drawn: temperature, top-k, top-p, repetition rules,
+  codebook grammar
+- :mod:`~stepaudio.lm.generate`: batched, seeded, cancellable generation over any model with a
+  cache
+"""

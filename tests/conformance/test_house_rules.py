@@ -65,6 +65,22 @@ def test_public_names_are_listed(file: Path) -> None:
     assert listed or not defines, "public functions or classes, but no __all__"
 
 
+@pytest.mark.parametrize("package", ["convert", "decoder", "lm", "tokenizers"])
+def test_a_package_says_what_each_file_holds(package: str) -> None:
+    text = (PACKAGE / package / "__init__.py").read_text(encoding="utf-8")
+    named = re.findall(rf"^- :mod:`~stepaudio\.{package}\.(\w+)`: \w", text, re.MULTILINE)
+    assert sorted(named) == sorted(
+        file.stem for file in (PACKAGE / package).glob("*.py") if file.stem != "__init__"
+    )
+
+
+def test_reinforcement_offers_its_contracts() -> None:
+    from stepaudio import interfaces, rl
+
+    assert rl.Policy is interfaces.Policy
+    assert rl.RewardModel is interfaces.RewardModel
+
+
 def test_the_library_does_not_print_or_seed(file: Path) -> None:
     if file.name == "cli.py" or "cli" in file.parent.name:
         return
