@@ -105,7 +105,9 @@ class Audio:
         """
         is_array = isinstance(source, np.ndarray | Tensor)
         if is_array and sample_rate is None:
-            raise AudioError("an array does not say its rate; pass sample_rate")
+            raise AudioError(
+                "an array does not say its rate; use Audio.load(array, sample_rate=...)"
+            )
         if not is_array and sample_rate is not None:
             raise AudioError(
                 "sample_rate is only for arrays; load first, then call .resample(rate)"

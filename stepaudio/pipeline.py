@@ -161,7 +161,7 @@ class EditPipeline(Pipeline):
         if voice is not None:
             voices[:] = [self._checked(v) for v in _spread(voice, VoicePrompt, count, "voice")]
         seeds = choose_seeds(seed, generator, count)
-        recordings = [Audio.load(source).require_sound() for source in sources]
+        recordings = [self._load(source) for source in sources]
         settings = _Settings(
             self.defaults.sampling if sampling is None else sampling,
             self.defaults.max_length_ratio if max_length_ratio is None else max_length_ratio,
@@ -173,20 +173,30 @@ class EditPipeline(Pipeline):
 
         run = Run(cancel, progress)
         results: dict[int, EditResult] = {}
-        growth = [1.0] * count
+        entered = [0] * count
+        cut = [False] * count
         for number in range(max(one.passes for one in edits)):
             live = [i for i in range(count) if number < edits[i].passes]
             jobs = [
                 _Job(recordings[i], edits[i], texts[i], _pass_seed(seeds[i], number), voices[i])
                 for i in live
             ]
-            for i, result in zip(live, self._pass(jobs, settings, run), strict=True):
-                growth[i] *= result.length_ratio or 1.0
+            for i, (result, inputs) in zip(live, self._pass(jobs, settings, run), strict=True):
+                if not number:
+                    entered[i] = inputs
+                cut[i] |= result.stop_reason == "length"
                 results[i] = result
                 recordings[i], texts[i] = result.audio, result.text
         timings = run.share(count)
         final = [
-            replace(results[i], seed=seeds[i], timings=timings, length_ratio=growth[i])
+            replace(
+                results[i],
+                seed=seeds[i],
+                timings=timings,
+                length_ratio=results[i].tokens.num_units / entered[i],
+                # Speech that one pass has lost, no later pass brings back.
+                stop_reason="length" if cut[i] else results[i].stop_reason,
+            )
             for i in range(count)
         ]
         return final if batch else final[0]
@@ -237,7 +247,7 @@ class EditPipeline(Pipeline):
         """
         if n < 1:
             raise EditError(f"the number of iterations must be at least 1, not {n}")
-        recording = Audio.load(audio)
+        recording = self._load(audio)
         if fixed_prompt and voice is None:
             voice = self.voice_prompt(recording, text)
         first = choose_seeds(seed, generator, 1)[0]
@@ -260,8 +270,10 @@ class EditPipeline(Pipeline):
             recording, text = result.audio, result.text
             yield replace(result, edits=done)
 
-    def _pass(self, jobs: Sequence[_Job], settings: _Settings, run: Run) -> list[EditResult]:
-        """Every edit once; timings are left to the caller."""
+    def _pass(
+        self, jobs: Sequence[_Job], settings: _Settings, run: Run
+    ) -> list[tuple[EditResult, int]]:
+        """Every edit once, and the units put in; timings are left to the caller."""
         spec, sampling = self.parts.lm.spec, settings.sampling
         with run.stage("tokenize", 1):
             inputs = self.parts.tokenizer.encode([job.audio for job in jobs])
@@ -287,15 +299,18 @@ class EditPipeline(Pipeline):
         outputs, reasons = write_codes(self.parts.lm, prompts, limits, sampling, seeds, run)
         sounds = self._render(outputs, voices, seeds, run, settings.steps, settings.guidance)
         return [
-            EditResult(
-                audio=sounds[i],
-                tokens=outputs[i],
-                text=job.edit.text or job.text,
-                edits=(job.edit,),
-                stop_reason=reasons[i],
-                seed=job.seed,
-                timings={},
-                length_ratio=outputs[i].num_units / inputs[i].num_units,
+            (
+                EditResult(
+                    audio=sounds[i],
+                    tokens=outputs[i],
+                    text=job.edit.text or job.text,
+                    edits=(job.edit,),
+                    stop_reason=reasons[i],
+                    seed=job.seed,
+                    timings={},
+                    length_ratio=None,
+                ),
+                inputs[i].num_units,
             )
             for i, job in enumerate(jobs)
         ]

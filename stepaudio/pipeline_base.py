@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from stepaudio.audio import Audio, AudioSource
 from stepaudio.devices import resolve_device, resolve_dtype
-from stepaudio.errors import EditError, PromptError
+from stepaudio.errors import AudioError, EditError, PromptError
 from stepaudio.interfaces import (
     FlowDecoder,
     SpeakerEncoder,
@@ -34,8 +34,8 @@ from stepaudio.voice import check_voice, make_voice
 __all__ = ["MAX_RESYNTHESIS_SECONDS", "Pipeline", "check_settings"]
 
 #: Longest recording resynthesized in one piece: the decoder attends over the voice and the new
-#: speech together, so memory grows with the square of the length. Edits end at the language
-#: model's context before that.
+#: speech together, so memory grows with the square of the length. What the language model reads
+#: and writes ends at its context instead.
 MAX_RESYNTHESIS_SECONDS = 60.0
 
 
@@ -161,7 +161,7 @@ class Pipeline:
         Raises:
             AudioError: the recording cannot be read, is silent or too short.
         """
-        recording = Audio.load(audio).require_sound()
+        recording = self._load(audio)
         return self._voice(recording, self.tokenize(recording), text)
 
     @torch.no_grad()
@@ -199,7 +199,7 @@ class Pipeline:
             CancelledError: ``cancel`` returned True.
         """
         check_settings(None, steps, guidance)
-        recording = Audio.load(audio).require_sound()
+        recording = self._load(audio)
         if recording.seconds > MAX_RESYNTHESIS_SECONDS:
             raise PromptError(
                 f"the recording lasts {recording.seconds:.1f} s, but the decoder has room for "
@@ -213,6 +213,18 @@ class Pipeline:
             voice = self._voice(recording, tokens, "") if voice is None else self._checked(voice)
         sound = self._render([tokens], [voice], chosen, run, steps, guidance)
         return EditResult(sound[0], tokens, "", (), "end", chosen[0], run.share(1), 1.0)
+
+    def _load(self, source: AudioSource) -> Audio:
+        """A recording with something to hear in it, for at least one unit of codes."""
+        recording = Audio.load(source).require_sound()
+        shortest = float(self.parts.tokenizer.spec.tokens.unit_seconds)
+        if recording.seconds < shortest:
+            # Tokenizers that pad would make codes of it, but hardly any of them of sound.
+            raise AudioError(
+                f"the recording lasts {recording.seconds:.3f} s, which is too short; give at least "
+                f"{shortest:g} s of sound, the length of one unit of codes"
+            )
+        return recording
 
     def _voice(self, audio: Audio, tokens: SpeechTokens, text: str) -> VoicePrompt:
         parts = self.parts

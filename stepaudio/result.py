@@ -38,8 +38,8 @@ class EditResult:
             stopped by a limit, so that the end of the speech may be missing.
         seed: repeats this result with the same inputs.
         timings: seconds spent per stage of :data:`STAGES`; in a batch an equal share each.
-        length_ratio: length of the new tokens over that of the tokens put in; None where nothing
-            was put in.
+        length_ratio: length of the new tokens over that of the tokens first put in; None where
+            nothing was put in.
     """
 
     audio: Audio
