@@ -7,16 +7,16 @@ sample that ends leaves the batch; the others go on as if it had never been ther
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stepaudio.errors import PromptError
 from stepaudio.lm.sampling import check_sampling, initial_history, sample_next
 from stepaudio.types import LMSpec, SamplingParams, StopReason, TokenStep
 
-__all__ = ["Cache", "StepModel", "collect", "generate"]
+__all__ = ["Cache", "StepModel", "Stepwise", "collect", "generate"]
 
 
 class Cache(Protocol):
@@ -83,6 +83,43 @@ def generate(
     if len(generators) != len(prompts):
         raise ValueError(f"{len(prompts)} prompts need as many generators, got {len(generators)}")
     return _steps(lm, prompts, sampling, limits, list(generators), cancel)
+
+
+class Stepwise:
+    """Gives a :class:`StepModel` with an output layer ``lm_head`` its method :meth:`generate`."""
+
+    lm_head: nn.Linear
+
+    def generate(
+        self,
+        prompts: Sequence[Tensor],
+        sampling: SamplingParams,
+        *,
+        generators: Sequence[torch.Generator] | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> Iterator[TokenStep]:
+        """Continue prompts token by token; see :func:`stepaudio.lm.generate.generate`.
+
+        Args:
+            prompts: one ``[T_i]`` int64 tensor per sample; lengths may differ.
+            sampling: how to draw.
+            generators: one per sample, so that a batch draws what its singles draw.
+            cancel: asked before every step; True stops every sample.
+
+        Returns:
+            One :class:`TokenStep` per step until every sample has stopped.
+
+        Raises:
+            PromptError: a prompt is empty or leaves no room in the context.
+        """
+        device = self.lm_head.weight.device
+        return generate(
+            cast(StepModel, self),
+            [prompt.to(device) for prompt in prompts],
+            sampling,
+            generators=generators,
+            cancel=cancel,
+        )
 
 
 def collect(steps: Iterable[TokenStep]) -> tuple[list[Tensor], list[StopReason]]:

@@ -14,7 +14,6 @@ positions, this model is untied and uses the ALiBi of that stack.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -26,10 +25,10 @@ from typing_extensions import Self
 from stepaudio.errors import PromptError
 from stepaudio.hub import Pretrained
 from stepaudio.lm.cache import KVCache
-from stepaudio.lm.generate import generate
+from stepaudio.lm.generate import Stepwise
 from stepaudio.lm.sampling import forbid_ends
 from stepaudio.lm.step1 import Step1Config, Step1Decoder, init_weights, spec_of
-from stepaudio.types import LMSpec, SamplingParams, TokenStep
+from stepaudio.types import LMSpec
 
 __all__ = ["GroupCache", "GroupedConfig", "GroupedLM", "clip_to_groups"]
 
@@ -107,7 +106,7 @@ class GroupCache:
         self.drawn = self.drawn.index_select(0, rows)
 
 
-class GroupedLM(Pretrained):
+class GroupedLM(Pretrained, Stepwise):
     """A decoder over text ids and groups of codes.
 
     Args:
@@ -225,37 +224,6 @@ class GroupedLM(Pretrained):
         slot = cache.drawn.shape[1]
         logits = cache.logits[:, slot]
         return forbid_ends(logits, self.spec) if slot else logits
-
-    def generate(
-        self,
-        prompts: Sequence[Tensor],
-        sampling: SamplingParams,
-        *,
-        generators: Sequence[torch.Generator] | None = None,
-        cancel: Callable[[], bool] | None = None,
-    ) -> Iterator[TokenStep]:
-        """Continue prompts code by code; see :func:`stepaudio.lm.generate.generate`.
-
-        Args:
-            prompts: one ``[T_i]`` int64 tensor per sample; lengths may differ.
-            sampling: how to draw.
-            generators: one per sample, so that a batch draws what its singles draw.
-            cancel: asked before every code; True stops every sample.
-
-        Returns:
-            One :class:`TokenStep` per code until every sample has stopped.
-
-        Raises:
-            PromptError: a prompt is empty or leaves no room in the context.
-        """
-        device = self.lm_head.weight.device
-        return generate(
-            self,
-            [prompt.to(device) for prompt in prompts],
-            sampling,
-            generators=generators,
-            cancel=cancel,
-        )
 
     def _run(self, inputs: Tensor, cache: GroupCache, padding: Tensor | None) -> None:
         hidden = self.model(inputs, cache.decoder, padding)

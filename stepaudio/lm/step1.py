@@ -7,7 +7,7 @@ published ones. The published key/value groups are the ``num_attention_groups`` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -20,8 +20,8 @@ from stepaudio.hub import Pretrained
 from stepaudio.interfaces import SpeechLM
 from stepaudio.lm.alibi import BiasBlock, SqrtAlibi
 from stepaudio.lm.cache import KVCache
-from stepaudio.lm.generate import generate
-from stepaudio.types import LMSpec, SamplingParams, TokenSpec, TokenStep
+from stepaudio.lm.generate import Stepwise
+from stepaudio.types import LMSpec, TokenSpec
 
 __all__ = [
     "RMSNorm",
@@ -311,7 +311,7 @@ class Step1Decoder(nn.Module):
         return output
 
 
-class Step1LM(Pretrained, SpeechLM):
+class Step1LM(Pretrained, Stepwise, SpeechLM):
     """The language model of the published system.
 
     Args:
@@ -377,37 +377,6 @@ class Step1LM(Pretrained, SpeechLM):
         hidden = self.model(self.model.embed_tokens(ids), cache, padding)
         logits: Tensor = self.lm_head(hidden[:, -1])
         return logits
-
-    def generate(
-        self,
-        prompts: Sequence[Tensor],
-        sampling: SamplingParams,
-        *,
-        generators: Sequence[torch.Generator] | None = None,
-        cancel: Callable[[], bool] | None = None,
-    ) -> Iterator[TokenStep]:
-        """Continue prompts token by token; see :func:`stepaudio.lm.generate.generate`.
-
-        Args:
-            prompts: one ``[T_i]`` int64 tensor per sample; lengths may differ.
-            sampling: how to draw.
-            generators: one per sample, so that a batch draws what its singles draw.
-            cancel: asked before every step; True stops every sample.
-
-        Returns:
-            One :class:`TokenStep` per step until every sample has stopped.
-
-        Raises:
-            PromptError: a prompt is empty or leaves no room in the context.
-        """
-        device = self.lm_head.weight.device
-        return generate(
-            self,
-            [prompt.to(device) for prompt in prompts],
-            sampling,
-            generators=generators,
-            cancel=cancel,
-        )
 
 
 def spec_of(config: Step1Config) -> LMSpec:

@@ -126,7 +126,7 @@ def test_loaded_audio_does_not_share_memory_with_the_array() -> None:
 @pytest.mark.parametrize(
     ("source", "rate", "says"),
     [
-        (tone(), None, "pass sample_rate"),
+        (tone(), None, "use Audio.load"),
         (b"abc", 16000, "resample"),
         (np.zeros(0, np.float32), 16000, "no samples"),
         (np.zeros((0, 2), np.float32), 16000, "no samples"),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import assert_close
-from test_flow import make_tokens, make_voice, seeded
+from test_flow import make_tokens, make_voice, random_flow, seeded
 from torch import Tensor
 
 from stepaudio.decoder.bigvgan import BigVGANVocoder
@@ -21,12 +21,7 @@ from stepaudio.types import MelSpec, SpeechTokens, TokenSpec
 
 @pytest.fixture(scope="module")
 def flow() -> TokenFlowDecoder:
-    model = TokenFlowDecoder(FlowConfig.debug())
-    generator = seeded(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
-    return model.eval()
+    return random_flow()
 
 
 def run(flow: TokenFlowDecoder, ids: Tensor, piece: int) -> list[Tensor]:
