@@ -12,7 +12,7 @@ from stepaudio.decoder.bigvgan import BigVGANVocoder
 from stepaudio.decoder.bigvgan_config import BigVGANConfig
 from stepaudio.decoder.chunking import ChunkPolicy
 from stepaudio.decoder.crossfade import BigVGANRenderer, CrossFade
-from stepaudio.decoder.flow import FlowConfig, TokenFlowDecoder
+from stepaudio.decoder.flow import TokenFlowDecoder
 from stepaudio.decoder.streaming import MelStream
 from stepaudio.errors import SpecMismatchError
 from stepaudio.tokenizers.interleave import interleave
