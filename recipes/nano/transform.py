@@ -19,7 +19,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyworld
+import torch
 from rich.progress import track
+from scipy.signal import fftconvolve
 
 from recipes.nano.corpus import Utterance, read_audio, read_manifest, write_audio, write_manifest
 from recipes.nano.phones import SILENCE
@@ -32,7 +34,7 @@ from recipes.nano.voice_change import (
 )
 
 RATE = 16000
-FRAME_MS = 5.0
+FRAME_MS = 10.0
 FRAME_RATE = 1000.0 / FRAME_MS
 #: Recordings are cut to pieces of at most this many seconds, at pauses of at least PAUSE seconds.
 LONGEST, PAUSE = 8.0, 0.14
@@ -84,14 +86,18 @@ def _clip_runs(runs: list[tuple[int, float]], start: float, end: float) -> list[
 
 
 class Analysed:
-    """A recording as pitch, envelope and aperiodicity every 5 ms."""
+    """A recording as pitch, envelope and aperiodicity every 10 ms."""
 
     def __init__(self, samples: Array) -> None:
         x = samples.astype(np.float64)
-        pitch, times = pyworld.dio(x, RATE, frame_period=FRAME_MS, f0_floor=65.0, f0_ceil=500.0)
+        pitch, times = pyworld.dio(
+            x, RATE, frame_period=FRAME_MS, f0_floor=65.0, f0_ceil=500.0, speed=4
+        )
         self.f0 = pyworld.stonemask(x, pitch, times, RATE).astype(np.float32)
         self.envelope = pyworld.cheaptrick(x, self.f0.astype(np.float64), times, RATE)
         self.noise = pyworld.d4c(x, self.f0.astype(np.float64), times, RATE)
+        self.loudness = np.sqrt(np.mean(x**2))
+        self.seed = len(x)
 
     def render(self, change: VoiceChange) -> Array:
         """Waveform ``[S]`` at 16 kHz with a rule applied."""
@@ -111,11 +117,36 @@ class Analysed:
         if change.whisper:
             noise = np.ones_like(noise)
             envelope -= (np.clip(600 - frequencies, 0, 600) / 600 * 3.6)[None] + 2.0
-        spectrum = np.exp(envelope.astype(np.float64))
-        wave = pyworld.synthesize(
-            f0.astype(np.float64), spectrum, noise.astype(np.float64), RATE, FRAME_MS
-        )
-        return wave.astype(np.float32)
+        wave = speak(f0, np.exp(envelope / 2), np.clip(noise, 0, 1), self.seed)
+        # The rule's level counts from the level of the recording.
+        loudness = np.sqrt(np.mean(wave**2) + 1e-12)
+        return wave * (self.loudness / loudness * 10 ** (change.gain_db / 20)).astype(np.float32)
+
+
+def speak(f0: Array, envelope: Array, noise: Array, seed: int) -> Array:
+    """Pulses and white noise through a moving filter: ``[T]``, ``[T, F]``, ``[T, F]`` to ``[S]``.
+
+    WORLD's own synthesis makes every pulse by itself; filtering whole short-time spectra is ten
+    times faster and close enough for training data.
+    """
+    hop = int(RATE * FRAME_MS / 1000)
+    count = len(f0) * hop
+    pitch = np.repeat(f0, hop)
+    phase = np.cumsum(pitch / RATE)
+    starts = np.flatnonzero((np.diff(np.floor(phase), prepend=0.0) > 0) & (pitch > 0))
+    pulses = np.zeros(count, np.float32)
+    pulses[starts] = np.sqrt(RATE / pitch[starts])
+    hiss = np.random.default_rng(seed).standard_normal(count).astype(np.float32)
+    window = torch.hann_window(4 * hop)
+    shape = {"n_fft": 2 * (envelope.shape[1] - 1), "hop_length": hop, "win_length": 4 * hop}
+    both = torch.stft(
+        torch.from_numpy(np.stack([pulses, hiss])), **shape, window=window, return_complex=True
+    )[..., : len(f0)]
+    voiced = torch.from_numpy((f0 > 0).astype(np.float32))[None]
+    breath = torch.from_numpy(noise.T.copy()) * voiced + (1 - voiced)
+    mixed = both[0] * (1 - breath**2).clamp_min(0).sqrt() + both[1] * breath
+    mixed = mixed * torch.from_numpy(envelope.T.astype(np.float32))
+    return torch.istft(mixed, **shape, window=window, length=count).numpy()
 
 
 def add_noise(samples: Array, noise: Array, rng: random.Random) -> Array:
@@ -125,7 +156,7 @@ def add_noise(samples: Array, noise: Array, rng: random.Random) -> Array:
     tail = np.random.default_rng(rng.randrange(2**31)).standard_normal(2400)
     room = np.exp(-np.arange(2400) / 16000 / 0.05) * tail * rng.uniform(0, 0.06)
     room[0] = 1.0
-    wet = np.convolve(samples, room)[: len(samples)]
+    wet = fftconvolve(samples, room)[: len(samples)]
     return (wet + noise * level * 10 ** (-rng.uniform(0, 15) / 20)).astype(np.float32)
 
 
@@ -151,6 +182,7 @@ def transform_one(
     utterance: Utterance, out: Path, edits: int, noises: list[str], seed: int
 ) -> list[Utterance]:
     """Cut one recording and render every piece with some of the rules."""
+    torch.set_num_threads(1)
     rng = random.Random(zlib.crc32(f"{seed}{utterance.id}".encode()))
     samples = read_audio(utterance.path, RATE)
     rows = []
@@ -201,6 +233,7 @@ def main() -> None:
         "--noises", required=True, help="corpus manifest; its textless rows are noise"
     )
     parser.add_argument("--sets", nargs="*", default=[], help="only ids starting with one of these")
+    parser.add_argument("--share", type=float, default=1.0, help="of the recordings, at random")
     parser.add_argument("--edits", type=int, default=3, help="changed renderings per piece")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
@@ -209,6 +242,8 @@ def main() -> None:
     utterances, out = read_manifest(args.aligned), Path(args.out)
     if args.sets:
         utterances = [u for u in utterances if u.id.startswith(tuple(args.sets))]
+    random.Random(args.seed).shuffle(utterances)
+    utterances = utterances[: round(args.share * len(utterances))]
     work = partial(transform_one, out=out, edits=args.edits, noises=noises, seed=args.seed)
     with ProcessPoolExecutor(args.workers) as pool:
         rows = [
