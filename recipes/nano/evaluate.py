@@ -128,6 +128,34 @@ def mean(values: list[float]) -> float:
     return float(np.mean(values))
 
 
+def table(report: dict[str, Any]) -> str:
+    """The report as a Markdown fragment, included by the model card."""
+
+    def show(x: dict[str, float], digits: int = 2) -> str:
+        return f"{x['value']:.{digits}f} ({x['low']:.{digits}f}–{x['high']:.{digits}f})"
+
+    lines = [
+        f"{report['clips']} LibriSpeech recordings, {report['speakers']} speakers never heard:",
+        f"Whisper tiny.en word error rate {show(report['wer_source'])} before and",
+        f"{show(report['wer_resynth'])} after resynthesis (tokens and back); realtime factor",
+        f"{report['rtf_resynth']:.2f} on {report['threads']} threads.",
+        "",
+        "| edit | duration × | F0 × | voiced share + | word error rate | ended | realtime factor |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, row in report["edits"].items():
+        cells = [show(row[k]) for k in ("duration", "f0", "voiced", "wer", "ended")]
+        lines.append(f"| {name} | {' | '.join(cells)} | {row['rtf']:.2f} |")
+    for name, row in report["edits"].items():
+        if "changed_15_percent" in row:
+            share = show(row["changed_15_percent"])
+            lines += [
+                "",
+                f"Share of clips that `{name}` makes at least 15 % the right way: {share}.",
+            ]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Measure resynthesis and edits and write one JSON file."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -194,6 +222,7 @@ def main() -> None:
         print(json.dumps({edit.published_label: summary}), flush=True)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     Path(args.out).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    Path(args.out).with_suffix(".md").write_text(table(report), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -119,6 +119,13 @@ class StateDict:
     def size(self, name: str, axis: int) -> int:
         """Extent of one axis of a tensor.
 
+        Args:
+            name: of the tensor.
+            axis: counted from 0.
+
+        Returns:
+            The extent.
+
         Raises:
             CheckpointError: there is no such tensor or axis.
         """

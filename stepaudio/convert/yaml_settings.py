@@ -87,6 +87,12 @@ class YamlSettings:
     def section(self, key: str) -> YamlSettings:
         """The mapping under a key, at any depth.
 
+        Args:
+            key: what to look for.
+
+        Returns:
+            Its settings; references still resolve in the whole file.
+
         Raises:
             CheckpointError: there is none.
         """
@@ -97,6 +103,13 @@ class YamlSettings:
 
     def number(self, key: str, default: float) -> float:
         """The number under a key, at any depth, or the default.
+
+        Args:
+            key: what to look for.
+            default: stands in where the key is absent.
+
+        Returns:
+            The value.
 
         Raises:
             CheckpointError: the value is not a number.
@@ -117,6 +130,13 @@ class YamlSettings:
     def integer(self, key: str, default: int) -> int:
         """The whole number under a key, at any depth, or the default.
 
+        Args:
+            key: what to look for.
+            default: stands in where the key is absent.
+
+        Returns:
+            The value.
+
         Raises:
             CheckpointError: the value is not a whole number.
         """
@@ -127,6 +147,13 @@ class YamlSettings:
 
     def flag(self, key: str, default: bool) -> bool:
         """The truth value under a key, at any depth, or the default.
+
+        Args:
+            key: what to look for.
+            default: stands in where the key is absent.
+
+        Returns:
+            The value.
 
         Raises:
             CheckpointError: the value is neither true nor false.
@@ -146,6 +173,13 @@ class YamlSettings:
     def integers(self, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
         """The list of whole numbers under a key, at any depth, or the default.
 
+        Args:
+            key: what to look for.
+            default: stands in where the key is absent.
+
+        Returns:
+            The values.
+
         Raises:
             CheckpointError: the value is not such a list.
         """
@@ -158,6 +192,13 @@ class YamlSettings:
         self, key: str, default: tuple[tuple[int, ...], ...]
     ) -> tuple[tuple[int, ...], ...]:
         """The list of lists of whole numbers under a key, at any depth, or the default.
+
+        Args:
+            key: what to look for.
+            default: stands in where the key is absent.
+
+        Returns:
+            The values.
 
         Raises:
             CheckpointError: the value is not such a list.
