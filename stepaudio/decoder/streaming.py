@@ -161,7 +161,7 @@ def _decode_chunk(
         after.append(cache)
         return guide(v.float(), rate) if rate else v.float()
 
-    start = noise[None].to(mu.device, torch.float32)
+    start = noise[None].to(mu.device, torch.float32) * flow.config.temperature
     mel = solve(velocity, start, state.times, flow.config.solver)
     return mel[0], replace(state, encoder=encoder, velocity=tuple(after))
 
