@@ -6,6 +6,7 @@ python -m recipes.nano.assemble runs/nano -o stepaudio/assets/nano
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -54,10 +55,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs")
     parser.add_argument("-o", "--out", required=True)
+    parser.add_argument("--temperature", type=float, default=0.0, help="of the flow's start")
+    parser.add_argument("--guidance", type=float, default=0.0, help="of the flow")
     args = parser.parse_args()
     parts, out = assemble(Path(args.runs)), Path(args.out)
-    sampling = SamplingParams(temperature=0.6, top_p=0.9, max_new_tokens=2000, min_new_tokens=5)
-    save_parts(parts, out, defaults=Defaults(sampling=sampling), force=True)
+    assert isinstance(parts.flow, TokenFlowDecoder)
+    parts.flow.config = replace(parts.flow.config, temperature=args.temperature)
+    # Cooler sampling makes this small model repeat itself.
+    sampling = SamplingParams(temperature=0.9, top_p=0.9, max_new_tokens=2000, min_new_tokens=5)
+    defaults = Defaults(sampling=sampling, guidance=args.guidance, max_length_ratio=2.0)
+    save_parts(parts, out, defaults=defaults, force=True)
     for role in ("tokenizer", "lm", "flow", "vocoder", "speaker"):
         part = getattr(parts, role)
         assert isinstance(part, Pretrained)
