@@ -163,12 +163,12 @@ def main() -> None:
     parser.add_argument("-o", "--out", required=True)
     parser.add_argument("--model", default=None)
     parser.add_argument("--clips", type=int, default=45, help="LibriSpeech recordings")
-    parser.add_argument("--seconds", type=float, default=10.0, help="longest recording edited")
+    parser.add_argument("--seconds", type=float, default=30.0, help="longest recording used")
     parser.add_argument("--edits", type=int, default=24, help="recordings per edit")
     args = parser.parse_args()
     pipeline, ears = EditPipeline.from_pretrained(args.model), Ears()
     manifest = Path(args.manifest)
-    clips = read_clips(manifest, "librispeech", 30.0)[: args.clips]
+    clips = read_clips(manifest, "librispeech", args.seconds)[: args.clips]
     report: dict[str, Any] = {
         "stepaudio": stepaudio.__version__, "torch": torch.__version__,
         "machine": platform.processor() or platform.machine(), "threads": torch.get_num_threads(),
