@@ -33,7 +33,7 @@ class Crops:
     """Random stretches of recordings at the vocoder's rate."""
 
     def __init__(self, manifests: list[str], samples: int, rate: int) -> None:
-        groups = [[u.path for u in read_manifest(m) if "noise" not in u.change] for m in manifests]
+        groups = [[u.path for u in read_manifest(m)] for m in manifests]
         self.groups, self.samples, self.rate = groups, samples, rate
 
     def draw(self, rng: np.random.Generator, count: int) -> Tensor:
