@@ -6,13 +6,19 @@ the input that was wrong and what to do about it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 __all__ = [
     "AudioError",
     "CancelledError",
     "CheckpointError",
     "DeviceError",
     "EditError",
+    "EvaluationError",
     "GenerationError",
+    "JudgeBudgetError",
+    "JudgeError",
     "MissingExtraError",
     "OutputExistsError",
     "PromptError",
@@ -58,12 +64,33 @@ class GenerationError(StepAudioError, RuntimeError):
     """The language model returned nothing that can be decoded."""
 
 
+class EvaluationError(StepAudioError, ValueError):
+    """A benchmark file, a manifest or a folder of results is not what a measurement needs."""
+
+
 class CancelledError(StepAudioError):
     """The caller asked to stop."""
 
 
 class OutputExistsError(StepAudioError, FileExistsError):
     """The output file exists and overwriting was not requested."""
+
+
+class JudgeError(StepAudioError, RuntimeError):
+    """A judge cannot say what it hears.
+
+    Attributes:
+        verdicts: what it had said until then, in the order of the samples; None where nothing
+            was. Empty if it had not begun.
+    """
+
+    def __init__(self, message: str, verdicts: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.verdicts = tuple(verdicts)
+
+
+class JudgeBudgetError(JudgeError):
+    """The next question could cost more than the caller allows; ``verdicts`` holds what is done."""
 
 
 class MissingExtraError(StepAudioError, ImportError):

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from stepaudio.types import Audio
+from stepaudio.audio import Audio
 
 __all__ = ["Judge", "Metric", "ModelId", "Sample", "Verdict"]
 
