@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from rich.progress import track
 from torch import Tensor
 
@@ -22,7 +23,7 @@ from stepaudio.tokenizers.linguistic import LinguisticTokenizer
 from stepaudio.tokenizers.semantic import SemanticTokenizer
 from stepaudio.types import SpeechTokens, TokenSpec
 
-__all__ = ["Codes"]
+__all__ = ["Codes", "codebook_axes"]
 
 
 class Codes:
@@ -56,6 +57,32 @@ class Codes:
     def speaker(self, item: int) -> Tensor:
         """``[D]`` embedding of a recording."""
         return torch.from_numpy(self.speakers[item].astype(np.float32))
+
+
+@torch.no_grad()
+def codebook_axes(runs: Path, width: int) -> tuple[Tensor, Tensor]:
+    """Where the tokenizers put their codes, as a start for embedding tables.
+
+    Codes that sound alike then share what is learned about them, which from random beginnings
+    takes longer than the whole training.
+
+    Args:
+        runs: folder with the trained ``linguistic`` and ``semantic``.
+        width: of the table.
+
+    Returns:
+        ``[K, width]`` per codebook: coordinates on its principal axes, of unit variance in all;
+        zeros where the codebook has fewer axes.
+    """
+    linguistic = LinguisticTokenizer.from_pretrained(runs / "linguistic" / "model").codebook
+    semantic = SemanticTokenizer.from_pretrained(runs / "semantic" / "model").quantizer
+    tables = []
+    for codebook in (linguistic, semantic._codebook.embed):
+        centred = codebook - codebook.mean(dim=0)
+        axes = torch.linalg.svd(centred, full_matrices=False).Vh[:width]
+        points = centred @ axes.T
+        tables.append(F.pad(points / points.std(), (0, width - points.shape[1])))
+    return tables[0], tables[1]
 
 
 @torch.no_grad()

@@ -1,15 +1,18 @@
 """Stage 9: the flow decoder.
 
-A row is one recording as the prompt and another of the same voice to be filled in; half of the
-synthetic rows have an edit between the two, which is what the decoder meets when it is used.
+A row is a prompt and a stretch of speech to be filled in, as the decoder meets them when it is
+used: the prompt is the same recording (resynthesis), the recording before an edit (editing) or
+another one of the same voice (zero-shot speech). In the first two the words are the same, so the
+decoder can learn to look up how the voice said them instead of guessing it from the codes.
 
-    python -m recipes.nano.train_flow runs/nano/features -o runs/nano/flow
+    python -m recipes.nano.train_flow runs/nano/features [FEATURES ...] -o runs/nano/flow
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,107 +21,153 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from recipes.nano.codes import Codes
+from recipes.nano.codes import Codes, codebook_axes
 from recipes.nano.features import Features
 from recipes.nano.loop import run
 from stepaudio.decoder.flow import FlowConfig, TokenFlowDecoder
 from stepaudio.decoder.flow_matching import masked_mean
 from stepaudio.tokenizers.interleave import interleave, regroup_for_decoder
-from stepaudio.tokenizers.linguistic import LinguisticTokenizer
-from stepaudio.tokenizers.semantic import SemanticTokenizer
 
-__all__ = ["Rows"]
+__all__ = ["Row", "Rows"]
 
-#: Longest prompt and target, in units of 0.12 s, and rows of one step.
-PROMPT_UNITS, TARGET_UNITS, ROWS = 25, 34, 6
+#: Longest target in units of 0.12 s and how often it is drawn; rows of a step hold this many units.
+TARGET_UNITS, TARGET_SHARES, STEP_UNITS = (12, 20, 34, 70), (0.35, 0.35, 0.2, 0.1), 132
+#: Where prompts come from.
+PROMPTS, PROMPT_SHARES = ("same", "before", "other", "none"), (0.4, 0.3, 0.2, 0.1)
 FRAMES_PER_UNIT = 6
 
 
+@dataclass(frozen=True)
+class Row:
+    """A prompt and a target: ``[N, 2]`` pairs, ``[2 N, C]`` mel, ``[D]`` speaker, prompt frames."""
+
+    pairs: Tensor
+    mel: Tensor
+    speaker: Tensor
+    prompt_frames: int
+
+
 class Rows:
-    """Prompt and target of one voice."""
+    """Prompts and targets of one voice."""
 
-    def __init__(self, features: Features, codes: Codes) -> None:
-        self.features, self.codes = features, codes
-        by_speaker: dict[str, list[int]] = defaultdict(list)
-        for item, row in enumerate(features.rows):
-            if codes.units(item) >= 6:
-                by_speaker[row["speaker"]].append(item)
-        self.by_speaker = {k: np.asarray(v) for k, v in by_speaker.items()}
-        groups: tuple[list[int], list[int]] = ([], [])
-        for items in self.by_speaker.values():
-            groups[features.rows[int(items[0])]["id"].startswith("syn")].extend(items.tolist())
-        self.groups = groups
+    def __init__(self, folders: list[str]) -> None:
+        self.features = [Features(f) for f in folders]
+        self.codes = [Codes(f) for f in folders]
+        by_speaker: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        self.before: dict[tuple[int, int], tuple[int, int]] = {}
+        self.groups: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
+        for folder, (features, codes) in enumerate(zip(self.features, self.codes, strict=True)):
+            by_id = {row["id"]: item for item, row in enumerate(features.rows)}
+            for item, row in enumerate(features.rows):
+                if codes.units(item) < 6:
+                    continue
+                by_speaker[row["speaker"]].append((folder, item))
+                self.groups[row["id"].startswith("syn")].append((folder, item))
+                source = by_id.get(row["source"] or "")
+                if source is not None and codes.units(source) >= 6:
+                    self.before[folder, item] = (folder, source)
+        self.by_speaker = dict(by_speaker)
 
-    def draw(
-        self, rng: np.random.Generator, alone: bool = False
-    ) -> tuple[Tensor, Tensor, Tensor, int]:
-        """``[N, 2]`` pairs, ``[2 N, 80]`` mel, ``[D]`` speaker and the prompt's frames."""
-        group = self.groups[int(rng.random() < 0.4)]
-        target = int(group[int(rng.integers(len(group)))])
-        mates = self.by_speaker[self.features.rows[target]["speaker"]]
-        prompt = int(mates[int(rng.integers(len(mates)))])
-        pieces = []
-        prompt_frames = 0
-        if prompt != target and not alone and rng.random() < 0.85:
-            pieces.append(self._stretch(prompt, PROMPT_UNITS, rng))
-            prompt_frames = len(pieces[0][1])
-        pieces.append(self._stretch(target, TARGET_UNITS, rng))
-        pairs = torch.cat([p for p, _ in pieces])
-        mel = torch.cat([m for _, m in pieces])
-        return pairs, mel, self.codes.speaker(prompt), prompt_frames
-
-    def _stretch(self, item: int, longest: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        units = self.codes.units(item)
+    def draw(self, rng: np.random.Generator, longest: int) -> Row:
+        """A row whose target has at most ``longest`` units."""
+        # Real voices are what the model will meet.
+        group = self.groups[int(rng.random() < 0.35)]
+        target = group[int(rng.integers(len(group)))]
+        units = self._units(target)
         take = min(units, int(rng.integers(longest // 2, longest + 1)))
         start = int(rng.integers(0, units - take + 1))
-        tokens = self.codes.tokens(item, start, take)
-        pairs = regroup_for_decoder(interleave(tokens), self.codes.spec)
-        mel = self.features.get(item, "mel", start * 0.12, take * 0.12)
+        kind = str(rng.choice(PROMPTS, p=PROMPT_SHARES))
+        voice, pieces = target, []
+        if kind == "before" and target in self.before:
+            voice = self.before[target]
+            scale = self._units(voice) / units
+            first = max(0, round(start * scale) - 2)
+            pieces.append(self._stretch(voice, first, round(take * scale) + 4))
+        elif kind == "same" or kind == "before":
+            first = max(0, start - int(rng.integers(0, longest // 3 + 1)))
+            pieces.append(self._stretch(voice, first, longest))
+        elif kind == "other":
+            mates = self.by_speaker[self._speaker(target)]
+            voice = mates[int(rng.integers(len(mates)))]
+            if voice != target:
+                room = max(0, self._units(voice) - longest)
+                pieces.append(self._stretch(voice, int(rng.integers(0, room + 1)), longest))
+        prompt_frames = len(pieces[0][1]) if pieces else 0
+        pieces.append(self._stretch(target, start, take))
+        return Row(
+            torch.cat([pairs for pairs, _ in pieces]),
+            torch.cat([mel for _, mel in pieces]),
+            self.codes[voice[0]].speaker(voice[1]),
+            prompt_frames,
+        )
+
+    def alone(self, rng: np.random.Generator, longest: int) -> tuple[Tensor, Tensor]:
+        """``[N, 2]`` pairs and ``[2 N, C]`` mel of a stretch of one recording."""
+        group = self.groups[int(rng.random() < 0.35)]
+        target = group[int(rng.integers(len(group)))]
+        start = int(rng.integers(0, max(1, self._units(target) - longest + 1)))
+        return self._stretch(target, start, longest)
+
+    def mean(self, rng: np.random.Generator, decoder: TokenFlowDecoder, count: int) -> Tensor:
+        """Average spectrum of ``count`` recordings, ``[C]``."""
+        averages = []
+        for _ in range(count):
+            group = self.groups[0] or self.groups[1]
+            folder, item = group[int(rng.integers(len(group)))]
+            averages.append(decoder.average_mel(self.features[folder].get(item, "mel").T))
+        return torch.stack(averages).mean(dim=0)
+
+    def _units(self, place: tuple[int, int]) -> int:
+        return self.codes[place[0]].units(place[1])
+
+    def _speaker(self, place: tuple[int, int]) -> str:
+        return str(self.features[place[0]].rows[place[1]]["speaker"])
+
+    def _stretch(self, place: tuple[int, int], start: int, take: int) -> tuple[Tensor, Tensor]:
+        folder, item = place
+        take = min(take, self._units(place) - start)
+        tokens = self.codes[folder].tokens(item, start, take)
+        pairs = regroup_for_decoder(interleave(tokens), self.codes[folder].spec)
+        mel = self.features[folder].get(item, "mel", start * 0.12, take * 0.12)
         frames = take * FRAMES_PER_UNIT
         return pairs, F.pad(mel[:frames], (0, 0, 0, max(0, frames - len(mel))), value=-11.5)
 
 
 @torch.no_grad()
 def start_embeddings(decoder: TokenFlowDecoder, runs: Path) -> None:
-    """Let every code begin where its tokenizer put it: principal axes of the codebook.
-
-    Codes that sound alike then share what is learned about them, which from random beginnings
-    takes longer than this whole training.
-    """
+    """Let every code begin where its tokenizer put it; see :func:`codebook_axes`."""
     weight = decoder.input_embedding.embedding.weight
-    spec = decoder.spec.tokens
-    linguistic = LinguisticTokenizer.from_pretrained(runs / "linguistic" / "model").codebook
-    semantic = SemanticTokenizer.from_pretrained(runs / "semantic" / "model").quantizer
-    first = spec.linguistic_size + 1  # after the blank
-    for begin, codebook in ((0, linguistic), (first, semantic._codebook.embed)):
-        centred = codebook - codebook.mean(dim=0)
-        axes = torch.linalg.svd(centred, full_matrices=False).Vh[: weight.shape[1]]
-        points = centred @ axes.T
-        weight[begin : begin + len(points)] = points / points.std()
+    linguistic, semantic = codebook_axes(runs, weight.shape[1])
+    first = decoder.spec.tokens.linguistic_size + 1  # after the blank
+    weight[: len(linguistic)] = linguistic
+    weight[first : first + len(semantic)] = semantic
 
 
 def main() -> None:
     """Train and write the decoder's folder."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("features")
+    parser.add_argument("features", nargs="+")
     parser.add_argument("-o", "--out", required=True)
-    parser.add_argument("--minutes", type=float, default=40.0)
-    parser.add_argument("--prior-minutes", type=float, default=8.0, help="of the token encoder")
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--prior-minutes", type=float, default=10.0, help="of the token encoder")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    rows = Rows(Features(args.features), Codes(args.features))
+    rows = Rows(args.features)
     decoder = TokenFlowDecoder(FlowConfig.nano())
     out = Path(args.out)
     start_embeddings(decoder, out.parent)
+    decoder.get_buffer("average").copy_(rows.mean(np.random.default_rng(0), decoder, 400))
 
     def prior(rng: np.random.Generator, progress: float) -> dict[str, Tensor]:
         """The token encoder alone, against the mel: a third of the cost of a whole step."""
-        drawn = [rows.draw(rng, alone=True) for _ in range(2 * ROWS)]
-        pairs = pad_sequence([p for p, *_ in drawn], batch_first=True)
-        mel = pad_sequence([m for _, m, *_ in drawn], batch_first=True)
-        mu, mask = decoder.encode_tokens(pairs, torch.tensor([len(p) for p, *_ in drawn]))
+        drawn = [rows.alone(rng, 33) for _ in range(12)]
+        pairs = pad_sequence([p for p, _ in drawn], batch_first=True)
+        mel = pad_sequence(
+            [decoder.relative_mel(m, decoder.average_mel(m.T)) for _, m in drawn], batch_first=True
+        )
+        mu, mask = decoder.encode_tokens(pairs, torch.tensor([len(p) for p, _ in drawn]))
         return {"loss": masked_mean((mu - mel).abs(), mask)}
 
     encoder = {
@@ -129,14 +178,15 @@ def main() -> None:
     run(out=out / "prior", models=encoder, loss=prior, minutes=args.prior_minutes, lr=1.5e-3)
 
     def loss(rng: np.random.Generator, progress: float) -> dict[str, Tensor]:
-        drawn = [rows.draw(rng) for _ in range(ROWS)]
-        lengths = torch.tensor([len(p) for p, *_ in drawn])
-        pairs = pad_sequence([p for p, *_ in drawn], batch_first=True)
-        mel = pad_sequence([m for _, m, *_ in drawn], batch_first=True)
-        speaker = torch.stack([s for *_, s, _ in drawn])
-        frames = torch.tensor([n for *_, n in drawn])
+        longest = int(rng.choice(TARGET_UNITS, p=TARGET_SHARES))
+        drawn = [rows.draw(rng, longest) for _ in range(max(2, STEP_UNITS // longest))]
+        lengths = torch.tensor([len(row.pairs) for row in drawn])
+        pairs = pad_sequence([row.pairs for row in drawn], batch_first=True)
+        mel = pad_sequence([row.mel for row in drawn], batch_first=True)
+        speaker = torch.stack([row.speaker for row in drawn])
+        frames = torch.tensor([row.prompt_frames for row in drawn])
         noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        return decoder.training_loss(pairs, lengths, mel, speaker, frames, noise, cond_dropout=0.15)
+        return decoder.training_loss(pairs, lengths, mel, speaker, frames, noise, cond_dropout=0.1)
 
     run(
         out=out, models={"decoder": decoder}, loss=loss, minutes=args.minutes, lr=1e-3,

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recipes.nano.codes import Codes
+from recipes.nano.codes import Codes, codebook_axes
 from recipes.nano.features import Features
 from recipes.nano.loop import run
 from stepaudio.edits import Edit
@@ -149,6 +149,10 @@ def main() -> None:
         end_ids=(rows.text.token_id(EOT),),
     )  # fmt: skip
     lm = Step1LM(config)
+    with torch.no_grad():
+        codes = torch.cat(codebook_axes(out.parent, config.hidden_size))
+        for table in (lm.model.embed_tokens.weight, lm.lm_head.weight):
+            table[config.audio_offset :][: len(codes)] = codes * table.std()
 
     def loss(rng: np.random.Generator, progress: float) -> dict[str, Tensor]:
         longest = next(units for share, units in CURRICULUM if progress < share)

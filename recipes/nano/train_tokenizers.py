@@ -1,12 +1,15 @@
 """Stage 5: the two tokenizers.
 
 The linguistic encoder learns which phone is spoken, three times per 60 ms frame; its centroids are
-k-means of what it computes. The semantic encoder learns, through its codebook, the phones and the
-sound of the voice: mel (given the speaker's average), pitch, voicing, energy. Prosody is meant to
-stay in the codes: an editor can only change what they carry (paper, section 2.1).
+k-means of what it computes. The semantic encoder learns, through its codebook, what those codes
+leave out: the mel given them and the recording's average, pitch, voicing and, lightly, phones.
+Prosody is meant to stay in the codes: an editor can only change what they carry (paper, section
+2.1). A codebook that must name phones first has no room left for the sound, and nobody understands
+what is decoded from it: at 10 bits per 40 ms, plain k-means of mel frames did better than that.
 
     python -m recipes.nano.train_tokenizers linguistic runs/nano/features -o runs/nano/linguistic
-    python -m recipes.nano.train_tokenizers semantic runs/nano/features -o runs/nano/semantic
+    python -m recipes.nano.train_tokenizers semantic runs/nano/features -o runs/nano/semantic \
+        --linguistic runs/nano/linguistic/model
 """
 
 from __future__ import annotations
@@ -23,41 +26,56 @@ from torch import Tensor, nn
 from recipes.nano.features import KINDS, Features
 from recipes.nano.loop import run
 from recipes.nano.phones import PHONES
-from stepaudio.tokenizers.features import low_frame_rate
+from stepaudio.tokenizers.features import apply_cmvn, low_frame_rate
 from stepaudio.tokenizers.linguistic import LinguisticConfig, LinguisticTokenizer
 from stepaudio.tokenizers.semantic import SemanticConfig, SemanticTokenizer
 
-#: Seconds of sound in one step, and the row lengths drawn: long rows teach late positions.
-STEP_SECONDS = 64.0
+#: Seconds of sound in one step: many small steps teach the semantic one faster. The row lengths
+#: drawn: long rows teach late positions.
+LINGUISTIC_SECONDS, SEMANTIC_SECONDS = 64.0, 24.0
 ROW_SECONDS = (4.8, 9.6, 14.4)
+#: Lengths of rows that hold a single recording, and how often a step has them.
+SINGLE_SECONDS, SINGLE_SHARE = (2.4, 3.6, 4.8, 7.2), 0.7
 GRID = 0.06
 
 
 class Rows:
     """Rows of a fixed length, each filled with consecutive random recordings."""
 
-    def __init__(self, features: Features) -> None:
-        self.features = features
-        lengths = np.asarray([features.seconds(i) for i in range(len(features))])
+    def __init__(self, features: Features, seconds: float) -> None:
+        self.features, self.seconds = features, seconds
+        self.lengths = np.asarray([features.seconds(i) for i in range(len(features))])
         real = np.asarray([not row["id"].startswith("syn") for row in features.rows])
-        weight = lengths.copy()
+        weight = self.lengths.copy()
         # Real voices are what the model will meet: half of all seconds.
         weight[real] /= weight[real].sum() or 1.0
         weight[~real] /= weight[~real].sum() or 1.0
-        self.items = np.flatnonzero(lengths > 0.5)
+        self.items = np.flatnonzero(self.lengths > 0.5)
         self.weight = weight[self.items] / weight[self.items].sum()
 
-    def draw(self, rng: np.random.Generator, kinds: tuple[str, ...]) -> dict[str, Tensor]:
-        """``[B, T, C]`` of every kind, and ``[B, T50, 80]`` mean mel of the recording under way."""
+    def draw(
+        self, rng: np.random.Generator, kinds: tuple[str, ...], single: bool = False
+    ) -> dict[str, Tensor]:
+        """``[B, T, C]`` of every kind, and ``[B, T50, 80]`` average of the loud mel frames.
+
+        Args:
+            rng: source of everything.
+            kinds: of features.
+            single: rows of one recording each, as long as there are recordings of that length.
+        """
         # Everything is counted in 60 ms, the coarsest frame, which keeps all rates aligned.
-        length = round(float(rng.choice(ROW_SECONDS)) / GRID)
+        length = round(float(rng.choice(SINGLE_SECONDS if single else ROW_SECONDS)) / GRID)
+        items, weight = self.items, self.weight
+        if single and (self.lengths[items] >= length * GRID).any():
+            keep = self.lengths[items] >= length * GRID
+            items, weight = items[keep], weight[keep] / weight[keep].sum()
         rows: list[dict[str, Tensor]] = []
-        for _ in range(round(STEP_SECONDS / (length * GRID))):
+        for _ in range(round(self.seconds / (length * GRID))):
             parts: dict[str, list[Tensor]] = {k: [] for k in (*kinds, "average")}
             filled = 0
             while filled < length:
-                item = int(rng.choice(self.items, p=self.weight))
-                whole = int(self.features.seconds(item) / GRID)
+                item = int(rng.choice(items, p=weight))
+                whole = int(self.lengths[item] / GRID)
                 take = min(whole, length - filled)
                 start = int(rng.integers(0, whole - take + 1))
                 for kind in kinds:
@@ -65,7 +83,9 @@ class Rows:
                     part = self.features.get(item, kind, start * GRID, take * GRID)
                     parts[kind].append(_pad(part, count))
                 if "mel" in kinds:
-                    mean = self.features.get(item, "mel").mean(dim=0)
+                    mel = parts["mel"][-1]
+                    level = mel.mean(dim=1)
+                    mean = mel[level >= level.mean()].mean(dim=0)
                     parts["average"].append(mean.expand(3 * take, -1))
                 filled += take
             rows.append({k: torch.cat(v) for k, v in parts.items() if v})
@@ -92,7 +112,7 @@ class LinguisticTrainer(nn.Module):
         super().__init__()
         self.tokenizer = LinguisticTokenizer(LinguisticConfig.nano())
         self.classify = nn.Linear(self.tokenizer.config.encoder.width, 3 * len(PHONES))
-        self.rows = Rows(features)
+        self.rows = Rows(features, LINGUISTIC_SECONDS)
         rng = np.random.default_rng(1)
         sample = torch.cat(
             [self.rows.draw(rng, ("fbank",))["fbank"].flatten(0, 1) for _ in range(8)]
@@ -119,7 +139,7 @@ class LinguisticTrainer(nn.Module):
         rng = np.random.default_rng(2)
         self.eval()
         states = []
-        for _ in track(range(round(hours * 3600 / STEP_SECONDS)), "k-means features"):
+        for _ in track(range(round(hours * 3600 / LINGUISTIC_SECONDS)), "k-means features"):
             x = low_frame_rate(self.rows.draw(rng, ("fbank",))["fbank"])
             x = (x + self.tokenizer.cmvn_shift) * self.tokenizer.cmvn_scale
             states.append(self.tokenizer.hidden(x).flatten(0, 1))
@@ -161,20 +181,29 @@ class ConvBlock(nn.Module):
 class SemanticTrainer(nn.Module):
     """The encoder, its codebook and the heads that say what the codes must keep."""
 
+    axes: Tensor
+    anchor: Tensor
     counts: Tensor
     steps: Tensor
 
-    def __init__(self, features: Features, start: int) -> None:
+    def __init__(self, features: Features, linguistic: LinguisticTokenizer, start: int) -> None:
         super().__init__()
         config = SemanticConfig.nano()
         width = config.width
-        self.start, self.rows = start, Rows(features)
+        self.start, self.rows = start, Rows(features, SEMANTIC_SECONDS)
+        # Not a child module: its weights are not this training's.
+        self.linguistic = (linguistic.eval(),)
+        self.said = nn.Embedding(len(linguistic.codebook), width)
         self.tokenizer = SemanticTokenizer(config)
         self.tokenizer.quantizer._codebook.embed.requires_grad_(False)
         self.inner = nn.Sequential(ConvBlock(width), ConvBlock(width), nn.Linear(width, 2 * width))
-        self.heads = nn.Linear(width, len(PHONES) + 3)
+        self.heads = nn.Linear(width, len(PHONES) + 2)
+        self.direct = nn.Linear(width, 2 * 80)
         self.average = nn.Linear(80, width)
         self.outer = nn.Sequential(ConvBlock(width), ConvBlock(width), nn.Linear(width, 80))
+        isometry = torch.linalg.qr(torch.randn(width, 2 * 80 + 1)).Q.T
+        self.register_buffer("axes", isometry[:-1].clone())
+        self.register_buffer("anchor", isometry[-1].clone())
         self.register_buffer("counts", torch.ones(config.codes))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
@@ -218,18 +247,44 @@ class SemanticTrainer(nn.Module):
     def _initial(self) -> Tensor:
         rng = np.random.default_rng(3)
         states = []
-        for _ in range(24):
+        for _ in range(64):
             mel = self.rows.draw(rng, ("whisper",))["whisper"].transpose(1, 2)
             hidden, _ = self.tokenizer.hidden(mel, torch.full((len(mel),), mel.shape[-1]))
             states.append(F.normalize(hidden, dim=-1).flatten(0, 1))
         return kmeans(torch.cat(states), len(self.codebook), 8)
 
+    @torch.no_grad()
+    def _linguistic_codes(self, fbank: Tensor) -> Tensor:
+        (tokenizer,) = self.linguistic
+        stacked = apply_cmvn(low_frame_rate(fbank), tokenizer.cmvn_shift, tokenizer.cmvn_scale)
+        return tokenizer.quantize(tokenizer.hidden(stacked))
+
+    def place(self, relative: Tensor) -> Tensor:
+        """Where a 40 ms frame lies on the sphere if distance there is distance between mels.
+
+        Before there is a codebook the encoder is drawn to these points, so that dividing the
+        sphere into codes divides the sounds.
+
+        Args:
+            relative: ``[B, 2 N, 80]`` mel relative to the recording's average.
+
+        Returns:
+            ``[B, N, D]`` of unit length.
+        """
+        pairs = relative.clamp_min(-5.0).unflatten(1, (-1, 2)).flatten(2)
+        return F.normalize(pairs @ self.axes / 16.0 + self.anchor, dim=-1)
+
     def loss(self, rng: np.random.Generator, progress: float) -> dict[str, Tensor]:
-        """Phones, pitch, voicing, energy and mel from the codes."""
-        batch = self.rows.draw(rng, ("whisper", "mel", "target"))
-        x = colour(batch["whisper"], rng, 0.08).transpose(1, 2)
+        """Mel, pitch, voicing and phones from the codes."""
+        # The sound is told relative to its average: an encoder must hear enough of one recording.
+        single = bool(rng.random() < SINGLE_SHARE)
+        batch = self.rows.draw(rng, ("fbank", "whisper", "mel", "target"), single)
+        said = self._linguistic_codes(batch["fbank"])
+        x = colour(batch["whisper"], rng, 0.03).transpose(1, 2)
         hidden, _ = self.tokenizer.hidden(x, torch.full((len(x),), x.shape[-1]))
         code, commitment, perplexity = self.quantize(hidden, rng)
+        # Unit vectors have tiny elements, which linear maps would take thousands of steps to scale.
+        code = code * code.shape[-1] ** 0.5
         inner = self.inner(code).unflatten(-1, (2, -1)).flatten(1, 2)
         frames = min(inner.shape[1], batch["mel"].shape[1])
         inner, mel, target = (
@@ -239,28 +294,44 @@ class SemanticTrainer(nn.Module):
         )
         heads = self.heads(inner)
         average = batch["average"][:, :frames]
-        sound = self.outer(inner + self.average(average / 4))
+        said = self.said(said.repeat_interleave(3, dim=1)[:, :frames])
+        sound = self.outer(inner + said + self.average(average / 4))
         phones, voiced = target[..., 0].long(), target[..., 2]
-        phone = F.cross_entropy(heads[..., 3:].flatten(0, 1), phones.flatten(), ignore_index=-1)
+        known = phones >= 0
+        phone = F.cross_entropy(
+            heads[..., 2:].flatten(0, 1), phones.flatten(), ignore_index=-1, reduction="sum"
+        ) / known.sum().clamp_min(1)
         pitch = (
             (heads[..., 0] - (target[..., 1] - 5) / 0.3).abs() * voiced
         ).sum() / voiced.sum().clamp_min(1)
         voicing = F.binary_cross_entropy_with_logits(heads[..., 1], voiced)
-        energy = F.l1_loss(heads[..., 2], target[..., 3] / 2)
-        reconstruction = F.l1_loss(sound, mel - average)
+        # Silence is noise that no code can hold: it must not use up the codebook.
+        relative = mel - average
+        weight = torch.where(relative.mean(dim=-1, keepdim=True) > -1.0, 1.0, 0.3)
+        weight = weight / weight.mean()
+        missed = (sound - relative).abs()
+        reconstruction = (weight * missed).mean()
+        # Frames that sound alike shall lie close together where the codes divide the space.
+        line = self.direct(code).unflatten(-1, (2, -1)).flatten(1, 2)[:, :frames]
+        direct = (weight * (line - relative).abs()).mean()
+        placed = hidden.new_zeros(())
+        if int(self.steps) < self.start:
+            whole = min(hidden.shape[1], relative.shape[1] // 2)
+            wanted = self.place(relative[:, : 2 * whole])
+            placed = (F.normalize(hidden[:, :whole], dim=-1) - wanted).square().sum(-1).mean()
         loss = (
-            phone
-            + 0.4 * pitch
-            + 0.5 * voicing
-            + 0.2 * energy
-            + 0.8 * reconstruction
+            4.0 * placed
+            + 0.25 * phone
+            + 0.2 * (pitch + voicing)
+            + 2.0 * reconstruction
+            + 1.0 * direct
             + 0.3 * commitment
         )
-        hit = (heads[..., 3:].argmax(-1) == phones)[phones >= 0].float().mean()
+        hit = ((heads[..., 2:].argmax(-1) == phones) & known).sum() / known.sum().clamp_min(1)
         return {
-            "loss": loss, "phone": phone, "pitch": pitch, "voicing": voicing, "energy": energy,
-            "mel": reconstruction, "commitment": commitment, "perplexity": perplexity,
-            "accuracy": hit,
+            "loss": loss, "phone": phone, "pitch": pitch, "voicing": voicing,
+            "mel": missed.mean(), "loud": reconstruction, "direct": direct,
+            "placed": placed, "commitment": commitment, "perplexity": perplexity, "accuracy": hit,
         }  # fmt: skip
 
 
@@ -270,20 +341,24 @@ def main() -> None:
     parser.add_argument("which", choices=["linguistic", "semantic"])
     parser.add_argument("features")
     parser.add_argument("-o", "--out", required=True)
-    parser.add_argument("--minutes", type=float, default=25.0)
+    parser.add_argument("--linguistic", help="trained linguistic tokenizer, for the semantic one")
+    parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument(
-        "--vq-start", type=int, default=500, help="steps before the codebook is used"
+        "--vq-start", type=int, default=1300, help="steps before the codebook is used"
     )
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     out, features = Path(args.out), Features(args.features)
-    trainer = (
-        LinguisticTrainer(features)
-        if args.which == "linguistic"
-        else SemanticTrainer(features, args.vq_start)
-    )
+    trainer: LinguisticTrainer | SemanticTrainer
+    if args.which == "linguistic":
+        trainer = LinguisticTrainer(features)
+    elif args.linguistic:
+        linguistic = LinguisticTokenizer.from_pretrained(args.linguistic)
+        trainer = SemanticTrainer(features, linguistic, args.vq_start)
+    else:
+        parser.error("the semantic tokenizer needs --linguistic")
     run(out=out, models={"trainer": trainer}, loss=trainer.loss, minutes=args.minutes, lr=1.2e-3)
     if isinstance(trainer, LinguisticTrainer):
         trainer.fit_centroids(hours=1.5)

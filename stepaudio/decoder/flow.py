@@ -51,6 +51,9 @@ class FlowConfig:
         solver: how the flow is integrated.
         temperature: scale of the noise the flow starts from; 1 as published. A small model whose
             velocity is not exact yet is clearer, and flatter, below 1.
+        mel_scale: None lets the flow work on log-mel, as published. A number lets it work on the
+            difference to the average spectrum of the voice prompt, over this number: level,
+            room and microphone come from the prompt, and a small network need not learn them.
         published_rounding: round the prompt mel and the speaker embedding to bfloat16 first, as
             the published caller does.
     """
@@ -64,6 +67,7 @@ class FlowConfig:
     guidance: float = 0.7
     solver: Solver = "euler"
     temperature: float = 1.0
+    mel_scale: float | None = None
     published_rounding: bool = False
 
     def __post_init__(self) -> None:
@@ -72,6 +76,8 @@ class FlowConfig:
                 f"velocity.mel_channels {self.velocity.mel_channels} must equal "
                 f"mel.n_mels {self.mel.n_mels}"
             )
+        if self.mel_scale is not None and not self.mel_scale > 0:
+            raise ValueError(f"mel_scale must be above 0 or None, got {self.mel_scale}")
         rate = self.tokens.semantic.rate * self.encoder.up_factor
         if rate != self.mel.frame_rate:
             raise ValueError(
@@ -87,8 +93,9 @@ class FlowConfig:
     def nano(cls) -> FlowConfig:
         """Sizes of the embedded model."""
         return cls(
-            tokens=TokenSpec(linguistic_size=512, semantic_size=1024),
+            tokens=TokenSpec(linguistic_size=1024, semantic_size=2048),
             speaker_dim=96,
+            mel_scale=2.0,
             encoder=ConformerConfig(width=192, heads=4, ffn=768, blocks=3, up_blocks=2),
             velocity=DiTConfig(width=192, depth=5, heads=3, head_dim=64, mlp_ratio=3.0),
         )
@@ -149,6 +156,9 @@ class TokenFlowDecoder(Pretrained, FlowDecoder):
         self.encoder = ConformerEncoder(config.encoder)
         self.encoder_proj = nn.Linear(width, mels)
         self.decoder = nn.ModuleDict({"estimator": DiT(config.velocity)})
+        if config.mel_scale is not None:
+            #: Average spectrum of a voice known by its embedding only, ``[C]``.
+            self.register_buffer("average", torch.zeros(mels))
 
     @property
     def spec(self) -> FlowSpec:
@@ -163,7 +173,7 @@ class TokenFlowDecoder(Pretrained, FlowDecoder):
         return estimator
 
     def encode_tokens(self, pairs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Token features, a first guess of the mel.
+        """Token features, a first guess of the mel (of the relative one if ``mel_scale`` is set).
 
         Args:
             pairs: ``[B, N, 2]`` int64, right-padded, from
@@ -208,6 +218,48 @@ class TokenFlowDecoder(Pretrained, FlowDecoder):
             mel = mel.bfloat16()
         return stretch_mel(mel.float(), frames)
 
+    def average_mel(self, mel: Tensor) -> Tensor:
+        """What the flow's mel is relative to: the average of the louder frames of a recording.
+
+        Args:
+            mel: ``[C, T]`` log-mel; ``T`` may be 0, which stands for a voice without a recording.
+
+        Returns:
+            ``[C]``; zeros if ``mel_scale`` is None.
+        """
+        if self.config.mel_scale is None:
+            return self.encoder_proj.weight.new_zeros(len(mel))
+        if not mel.shape[-1]:
+            return self.get_buffer("average")
+        level = mel.mean(dim=0)
+        return mel[:, level >= level.mean()].mean(dim=1)
+
+    def relative_mel(self, mel: Tensor, average: Tensor) -> Tensor:
+        """Log-mel to what the flow works on: the same unless ``mel_scale`` is set.
+
+        Args:
+            mel: ``[..., T, C]``.
+            average: ``[..., C]`` from :meth:`average_mel`.
+
+        Returns:
+            Like ``mel``.
+        """
+        scale = self.config.mel_scale
+        return mel if scale is None else (mel - average[..., None, :]) / scale
+
+    def absolute_mel(self, mel: Tensor, average: Tensor) -> Tensor:
+        """The inverse of :meth:`relative_mel`.
+
+        Args:
+            mel: ``[..., T, C]``.
+            average: ``[..., C]``.
+
+        Returns:
+            Like ``mel``.
+        """
+        scale = self.config.mel_scale
+        return mel if scale is None else mel * scale + average[..., None, :]
+
     def sample(
         self,
         mu: Tensor,
@@ -224,14 +276,14 @@ class TokenFlowDecoder(Pretrained, FlowDecoder):
         Args:
             mu: ``[B, T, C]`` from :meth:`encode_tokens`.
             speaker: ``[B, C]`` from :meth:`project_speaker`.
-            known: ``[B, T, C]`` the prompt's mel, zeros elsewhere.
+            known: ``[B, T, C]`` the prompt's mel from :meth:`relative_mel`, zeros elsewhere.
             noise: ``[B, T, C]`` standard normal.
             mask: ``[B, T]`` True at real frames; None if all are.
             steps: solver steps; None uses the configured number.
             guidance: guidance rate; None uses the configured one, 0 halves the work.
 
         Returns:
-            ``[B, T, C]``, prompt frames included.
+            ``[B, T, C]``, prompt frames included, for :meth:`absolute_mel`.
         """
         rate = self.config.guidance if guidance is None else guidance
         times = cosine_schedule(self.config.steps if steps is None else steps, device=mu.device)
@@ -292,15 +344,18 @@ class TokenFlowDecoder(Pretrained, FlowDecoder):
 
         factor = self.config.encoder.up_factor
         known, noise = torch.zeros_like(mu), mu.new_zeros(mu.shape, dtype=torch.float32)
+        averages = torch.stack([self.average_mel(voice.mel.to(device)) for voice in voices])
         for i, (prompt, voice) in enumerate(zip(prompts, voices, strict=True)):
             if len(prompt):
                 frames = factor * len(prompt)
-                known[i, :frames] = self.align_prompt(voice.mel.to(device), frames).T
+                aligned = self.align_prompt(voice.mel.to(device), frames).T
+                known[i, :frames] = self.relative_mel(aligned, averages[i])
             frames = factor * len(rows[i])
             generator = generators[i] if generators else None
             noise[i, :frames] = _normal(frames, mu.shape[-1], generator).to(device)
         speaker = self.project_speaker(torch.stack([voice.speaker for voice in voices]))
         mel = self.sample(mu, speaker, known, noise, mask, steps=steps, guidance=guidance)
+        mel = self.absolute_mel(mel, averages)
         return [
             mel[i, factor * len(prompts[i]) : factor * len(rows[i])].T for i in range(len(rows))
         ]
@@ -421,6 +476,8 @@ class TokenFlowDecoder(Pretrained, FlowDecoder):
                 f"mel of shape {tuple(mel.shape)} does not fit {pairs.shape[1]} token positions; "
                 f"expected {tuple(mu.shape)}"
             )
+        prompts = [row[:n].T for row, n in zip(mel, prompt_frames.tolist(), strict=True)]
+        mel = self.relative_mel(mel, torch.stack([self.average_mel(p) for p in prompts]))
         source = generator.device if generator is not None else mel.device
         draws = torch.rand(2, len(mel), generator=generator, device=source).to(mel.device)
         noise = torch.randn(mel.shape, generator=generator, device=source).to(mel)

@@ -37,6 +37,7 @@ class FlowState:
         times: ``[steps + 1]`` solver schedule of the whole stream.
         guidance: guidance rate of the whole stream.
         prompt_frames: frames of the voice prompt, kept when the state is cut.
+        average: ``[C]`` what the flow's mel is relative to; zeros as published.
     """
 
     encoder: EncoderState
@@ -45,6 +46,7 @@ class FlowState:
     times: Tensor
     guidance: float
     prompt_frames: int
+    average: Tensor
 
     @property
     def cached_frames(self) -> int:
@@ -105,10 +107,12 @@ def start_stream(
         times.to(projected.device),
         config.guidance if guidance is None else guidance,
         config.encoder.up_factor * len(prompt),
+        flow.average_mel(mel.to(projected.device)),
     )
     if not len(prompt):
         return state
-    known = flow.align_prompt(mel.to(projected.device), state.prompt_frames).T
+    aligned = flow.align_prompt(mel.to(projected.device), state.prompt_frames).T
+    known = flow.relative_mel(aligned, state.average)
     pairs = torch.cat([prompt, ahead.to(prompt.device)])
     return _decode_chunk(flow, pairs, known, noise, state, last=False)[1]
 
@@ -133,7 +137,7 @@ def continue_stream(
         ``[C, up_factor * N]`` log-mel and the state after the chunk.
     """
     mel, state = _decode_chunk(flow, pairs, torch.zeros_like(noise), noise, state, last=last)
-    return mel.T, state
+    return flow.absolute_mel(mel, state.average).T, state
 
 
 def _decode_chunk(

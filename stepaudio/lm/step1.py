@@ -114,10 +114,10 @@ class Step1Config:
             num_hidden_layers=4,
             num_attention_heads=6,
             num_attention_groups=2,
-            vocab_size=2560,
+            vocab_size=4096,
             audio_offset=1024,
-            linguistic_size=512,
-            semantic_size=1024,
+            linguistic_size=1024,
+            semantic_size=2048,
             context_length=2048,
         )
 

@@ -79,7 +79,7 @@ class LinguisticConfig:
     def nano(cls) -> Self:
         """Sizes of the embedded model."""
         encoder = SANMConfig(width=160, depth=5, heads=4, ffn=640)
-        return cls(encoder=encoder, codebook_size=512)
+        return cls(encoder=encoder, codebook_size=1024)
 
     @classmethod
     def debug(cls) -> Self:

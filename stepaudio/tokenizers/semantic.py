@@ -72,7 +72,7 @@ class SemanticConfig:
     @classmethod
     def nano(cls) -> SemanticConfig:
         """Sizes of the embedded model."""
-        return cls(width=192, heads=6, depth=5, codes=1024)
+        return cls(width=192, heads=6, depth=5, codes=2048)
 
     @classmethod
     def debug(cls) -> SemanticConfig:

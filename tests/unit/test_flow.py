@@ -39,9 +39,9 @@ def make_voice(units: int, seed: int, frames: int | None = None) -> VoicePrompt:
     )
 
 
-def random_flow() -> TokenFlowDecoder:
+def random_flow(mel_scale: float | None = None) -> TokenFlowDecoder:
     """A debug decoder whose zero-initialised parts are not zero, so that everything matters."""
-    model = TokenFlowDecoder(FlowConfig.debug())
+    model = TokenFlowDecoder(replace(FlowConfig.debug(), mel_scale=mel_scale))
     generator = seeded(0)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -138,6 +138,42 @@ def test_published_rounding_rounds_prompt_and_speaker(flow: TokenFlowDecoder) ->
     assert not torch.equal(flow.align_prompt(mel, 5), expected)
 
 
+def test_relative_mel_takes_level_and_colour_from_the_prompt() -> None:
+    # Another microphone in front of the same voice: the output changes by exactly that.
+    colour = torch.linspace(-3, 2, 8)[:, None]
+    tokens, voice = make_tokens(3, 0), make_voice(2, 1)
+    recoloured = replace(voice, mel=voice.mel + colour)
+    for flow, follows in ((random_flow(2.0), True), (random_flow(), False)):
+        mel, other = (
+            flow.decode([tokens], [v], generators=[seeded(0)])[0] for v in (voice, recoloured)
+        )
+        assert torch.allclose(other, mel + colour, atol=1e-4) is follows
+
+
+def test_relative_mel_of_a_voice_without_recording_uses_the_stored_average() -> None:
+    flow = random_flow(2.0)
+    tokens, voice = make_tokens(3, 0), make_voice(0, 1, frames=0)
+    before = flow.decode([tokens], [voice], generators=[seeded(0)])[0]
+    flow.get_buffer("average").fill_(1.5)
+    after = flow.decode([tokens], [voice], generators=[seeded(0)])[0]
+    assert_close(after, before + 1.5, 1e-5)
+
+
+def test_relative_mel_and_back() -> None:
+    flow = random_flow(2.0)
+    mel = torch.randn(2, 5, 8, generator=seeded(0))
+    average = torch.stack([flow.average_mel(m.T) for m in mel])
+    relative = flow.relative_mel(mel, average)
+    assert not torch.allclose(relative, mel)
+    assert_close(flow.absolute_mel(relative, average), mel, 1e-5)
+
+
+def test_average_is_of_the_louder_frames() -> None:
+    mel = torch.zeros(8, 4)
+    mel[:, 2:] = 4.0
+    assert_close(random_flow(2.0).average_mel(mel), torch.full((8,), 4.0), 0.0)
+
+
 def test_stretch_repeats_and_drops_nearest_frames() -> None:
     mel = torch.arange(3.0).expand(2, 3)
     assert stretch_mel(mel, 6)[0].tolist() == [0, 0, 1, 1, 2, 2]
@@ -165,6 +201,8 @@ def test_wrong_inputs_are_named(flow: TokenFlowDecoder) -> None:
 def test_config_refuses_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="n_mels"):
         FlowConfig(velocity=DiTConfig(mel_channels=64))
+    with pytest.raises(ValueError, match="mel_scale"):
+        FlowConfig(mel_scale=0.0)
     with pytest.raises(ValueError, match="frames per second"):
         FlowConfig(mel=MelSpec(hop_length=256))
 

@@ -55,6 +55,20 @@ def test_no_ids_no_mel(flow: TokenFlowDecoder) -> None:
     assert MelStream(flow, make_voice(2, 0)).finish() == []
 
 
+def test_a_relative_mel_is_streamed_relative_too() -> None:
+    flow, ids = random_flow(2.0), interleave(make_tokens(9, 3))
+    colour = torch.linspace(-3, 2, 8)[:, None]
+    voice = make_voice(2, 0)
+    mel, other = (
+        torch.cat([*stream.push(ids), *stream.finish()], dim=1)
+        for stream in (
+            MelStream(flow, voice, generator=seeded(1)),
+            MelStream(flow, replace(voice, mel=voice.mel + colour), generator=seeded(1)),
+        )
+    )
+    assert_close(other, mel + colour, 1e-4)
+
+
 def test_one_chunk_without_prompt_equals_the_whole(flow: TokenFlowDecoder) -> None:
     tokens, voice = make_tokens(5, 3), make_voice(0, 0)
     whole = flow.decode([tokens], [voice], generators=[seeded(1)])[0]
