@@ -1,33 +1,27 @@
-"""The command line with a tiny model: what it writes, what it says, what it refuses."""
+"""The command line with a tiny model: what it writes and what it says."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import debug_parts as debug
 import numpy as np
 import pytest
 import soundfile
 import torch
-from typer.testing import CliRunner
+from command_line import ENVIRONMENT, call, ok, refused, told
 
 import stepaudio
 from stepaudio import Audio, EditPipeline, load_voice
-from stepaudio.cli import app
 from stepaudio.parts import Defaults
 from stepaudio.tokenizers.interleave import from_text
 from stepaudio.types import SamplingParams
 
 TEXT = "see you tomorrow"
-#: Child processes find the package from any folder.
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(stepaudio.__file__).parents[1])}
 
 
 @pytest.fixture(scope="module")
@@ -48,58 +42,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def untouched(here: Path) -> Iterator[None]:
-    """The command leaves no file behind, finished or not."""
-    before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
-    yield
-    after = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
-    assert after == before
-
-
-@pytest.fixture
-def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever loads a model before the checks are done fails."""
-
-    def load(*_: object, **__: object) -> None:
-        raise AssertionError("the model was loaded")
-
-    monkeypatch.setattr("stepaudio.pipeline_base.load_parts", load)
-    monkeypatch.setattr("stepaudio.parts.load_part", load)
-
-
-def call(*arguments: str) -> Any:
-    return CliRunner().invoke(app, list(arguments))
-
-
-def ok(*arguments: str) -> str:
-    result = call(*arguments)
-    assert result.exit_code == 0, result.output
-    return str(result.stdout)
-
-
-def told(*arguments: str) -> dict[str, Any]:
-    value = json.loads(ok(*arguments, "--json"))
-    assert isinstance(value, dict)
-    return value
-
-
-def refused(*arguments: str, code: int = 1) -> str:
-    result = call(*arguments)
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    assert "should not happen" not in result.output
-    assert result.stdout == ""
-    if code == 1:
-        assert result.stderr.startswith("error: ")
-        assert result.stderr.count("\n") == 1
-        return str(result.stderr)
-    # Usage errors stand in a box, whose lines are broken anywhere.
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", result.stderr)
-    return " ".join(re.sub(r"[│╭╮╰╯─|+]", " ", plain).split())
-
-
-# --- edit -------------------------------------------------------------------------------------
+# --- edit ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -203,7 +146,7 @@ def test_edit_with_picture(model: str) -> None:
     assert Path("p.png").read_bytes().startswith(b"\x89PNG")
 
 
-# --- the other commands -----------------------------------------------------------------------
+# --- the other commands ----------------------------------------------------------------------
 
 
 def test_speak_and_voice(model: str, here: Path) -> None:
@@ -258,14 +201,6 @@ def test_plot(model: str) -> None:
     assert "one.png exists" in refused("plot", "in.wav", "-o", "one.png")
     ok("plot", "in.wav", "-o", "one.png", "--no-tokens", "--force")
     assert "must end in .png" in refused("plot", "in.wav", "-o", "one.wav")
-
-
-@pytest.mark.usefixtures("no_model", "untouched")
-def test_pictures_need_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert "stepaudio[plot]" in refused("plot", "in.wav", "-o", "p.png")
-    options = ["--denoise", "--plot", "p.png"]
-    assert "stepaudio[plot]" in refused("edit", "in.wav", "-o", "o.wav", *options)
 
 
 def test_convert(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,94 +274,7 @@ def test_version_and_help() -> None:
     assert done.stdout == f"stepaudio {stepaudio.__version__}\n"
 
 
-# --- wrong usage ------------------------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("no_model", "untouched")
-def test_exactly_one_edit() -> None:
-    assert "exactly one" in refused("edit", "in.wav", "-o", "o.wav", code=2)
-    two = ["--denoise", "--emotion", "happy"]
-    message = refused("edit", "in.wav", "-o", "o.wav", *two, code=2)
-    assert "emotion and --denoise" in message
-
-
-@pytest.mark.usefixtures("no_model", "untouched")
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--emotion", "hapy", "--text", TEXT], "did you mean 'happy'?"),
-        (["--style", "wisper", "--text", TEXT], "did you mean 'whisper' or"),
-        (["--speed", "fast", "--text", TEXT], "did you mean 'faster'?"),
-        (["--remove", "speed", "--text", TEXT], "only 'emotion' or 'style'"),
-        (["--paralinguistic", "see [Laugh] you", "--text", TEXT], "did you mean '[Laughter]'"),
-        (["--emotion", "happy"], "needs text"),
-        (["--emotion", "happy", "--text", TEXT, "--strength", "4"], "from 1 to 3"),
-        (["--denoise", "--strength", "2"], "must be 1"),
-    ],
-)
-def test_edits_that_make_no_sense(options: list[str], message: str) -> None:
-    assert message in refused("edit", "in.wav", "-o", "o.wav", *options)
-
-
-@pytest.mark.usefixtures("no_model", "untouched")
-@pytest.mark.parametrize(
-    "options",
-    [
-        ["--iterations", "0"],
-        ["--temperature", "nan"],
-        ["--temperature", "-1"],
-        ["--steps", "0"],
-        ["--dtype", "int8"],
-        ["--device", "nowhere"],
-        ["--device", "meta"],
-        ["--seed", "x"],
-        ["--unknown"],
-    ],
-    ids=" ".join,
-)
-def test_options_out_of_range(options: list[str]) -> None:
-    refused("edit", "in.wav", "-o", "o.wav", "--denoise", *options, code=2)
-
-
-def test_models_that_are_none(here: Path) -> None:
-    common = ["edit", "in.wav", "-o", "o.wav", "--denoise", "--model"]
-    assert "neither a folder nor a hub id" in refused(*common, "no/such/folder")
-    assert "pipeline.json" in refused(*common, str(here))
-
-
-# --- outputs are checked first ----------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("no_model")
-@pytest.mark.parametrize(
-    ("output", "options", "message"),
-    [
-        ("in.wav", [], "in.wav exists; choose another name or pass --force"),
-        ("folder", ["--force"], "suffix"),
-        ("folder.wav", ["--force"], "folder.wav is a folder"),
-        ("in.wav/out.wav", [], "is not a folder"),
-        ("out.xyz", [], "no audio format has the suffix '.xyz'"),
-        ("out", [], "no audio format has the suffix ''"),
-        ("out.wav", ["--plot", "in.wav"], "exists"),
-        ("out.wav", ["--plot", "p.gif"], "must end in .png"),
-        ("out.wav", ["--iterations", "2", "--keep-iterations"], "out.2.wav exists"),
-    ],
-)
-def test_outputs(here: Path, output: str, options: list[str], message: str) -> None:
-    (here / "folder.wav").mkdir()
-    (here / "folder").mkdir()
-    (here / "out.2.wav").write_text("mine")
-    assert message in refused("edit", "in.wav", "-o", output, "--denoise", *options)
-    assert (here / "out.2.wav").read_text() == "mine"
-
-
-@pytest.mark.usefixtures("no_model")
-def test_places_without_permission(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    allowed = os.access
-    monkeypatch.setattr(
-        os, "access", lambda path, mode, **more: not mode & os.W_OK and allowed(path, mode, **more)
-    )
-    assert "no permission" in refused("edit", "in.wav", "-o", "o.wav", "--denoise")
+# --- all commands ----------------------------------------------------------------------------
 
 
 def test_force_replaces(model: str) -> None:
@@ -441,76 +289,11 @@ def test_missing_folders_are_made(model: str) -> None:
     assert Path("new/er/o.wav").is_file()
 
 
-# --- garbage in -------------------------------------------------------------------------------
-
-
-def garbage(name: str) -> str:
-    noise = debug.speech().samples.numpy()
-    path = Path(f"{name.replace(' ', '_')}.wav")
-    if name == "text":
-        path.write_text("this is not a recording\n" * 50)
-    elif name == "empty file":
-        path.write_bytes(b"")
-    elif name == "cut in the header":
-        path.write_bytes(Path("in.wav").read_bytes()[:30])
-    elif name == "no samples":
-        soundfile.write(path, np.zeros(0, np.float32), 16000)
-    elif name == "nan":
-        noise[100] = np.nan
-        soundfile.write(path, noise, 16000, subtype="FLOAT")
-    elif name == "silence":
-        soundfile.write(path, np.zeros(16000, np.float32), 16000)
-    elif name == "folder":
-        path.mkdir()
-    else:
-        assert name == "missing"
-    return str(path)
-
-
-GARBAGE = {
-    "text": "cannot be decoded",
-    "empty file": "cannot be decoded",
-    "cut in the header": "cannot be decoded",
-    "no samples": "there are no samples",
-    "nan": "1 of 19200 samples are NaN",
-    "silence": "silent throughout",
-    "folder": "is not a file",
-    "missing": "does not exist",
-}
-
-
-@pytest.mark.usefixtures("no_model")
-@pytest.mark.parametrize("name", GARBAGE)
-def test_garbage(name: str) -> None:
-    path = garbage(name)
-    before = sorted(Path().iterdir())
-    for command in (
-        ["edit", path, "--denoise", "-o", "o.wav"],
-        ["resynth", path, "-o", "o.wav"],
-        ["speak", "--voice", path, "--text", "hello", "-o", "o.wav"],
-        ["voice", path, "-o", "o.safetensors"],
-    ):
-        assert GARBAGE[name] in refused(*command)
-    if name != "silence":  # has codes and a picture like anything else
-        assert GARBAGE[name] in refused("tokenize", path)
-        assert GARBAGE[name] in refused("plot", path, "-o", "o.png")
-    assert sorted(Path().iterdir()) == before
-
-
 def test_cut_in_the_middle_is_used_as_far_as_it_goes(model: str) -> None:
     whole = Path("in.wav").read_bytes()
     Path("cut.wav").write_bytes(whole[: len(whole) // 2])
     said = told("edit", "cut.wav", "-o", "o.wav", "--denoise", "--model", model)
     assert said["seconds_in"] == pytest.approx(0.6, abs=0.01)
-
-
-def test_five_milliseconds(model: str) -> None:
-    debug.speech(0.005).save("tiny.wav")
-    for command in (["edit", "--denoise"], ["resynth"]):
-        result = call(command[0], "tiny.wav", "-o", "o.wav", *command[1:], "--model", model)
-        assert result.exit_code == 1
-        assert re.match(r"error: .*(short|at least)", result.stderr), result.stderr
-        assert not Path("o.wav").exists()
 
 
 def test_other_rates_and_channels(model: str) -> None:
@@ -520,92 +303,6 @@ def test_other_rates_and_channels(model: str) -> None:
     assert said["seconds_in"] == 1.0
     debug.speech(1.0, 44100).save("fine.flac")
     told("resynth", "fine.flac", "-o", "p.wav", "--model", model)
-
-
-def test_too_long(model: str) -> None:
-    debug.speech(60.0).save("long.wav")
-    message = refused("edit", "long.wav", "-o", "o.wav", "--denoise", "--model", model)
-    assert re.search(r"has room for \d+\.\d s; shorten it", message)
-    command = ["speak", "--voice", "long.wav", "--text", "hello", "-o", "o.wav"]
-    assert "has room for" in refused(*command, "--model", model)
-    debug.speech(61.0).save("longer.wav")
-    message = refused("resynth", "longer.wav", "-o", "o.wav", "--model", model)
-    assert "has room for 60 s at once" in message
-    assert not Path("o.wav").exists()
-
-
-# --- stopping and breaking --------------------------------------------------------------------
-
-
-def test_ctrl_c(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("stepaudio.pipeline_base.render", stop)
-    before = sorted(Path().iterdir())
-    result = call("edit", "in.wav", "-o", "o.wav", "--denoise", "--model", model)
-    assert result.exit_code == 130
-    assert result.stderr == "error: stopped\n"
-    assert sorted(Path().iterdir()) == before
-
-
-def test_ctrl_c_while_writing(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write(self: object, data: object) -> None:
-        raise KeyboardInterrupt
-
-    Path("o.wav").write_text("old")
-    before = sorted(Path().iterdir())
-    monkeypatch.setattr(soundfile.SoundFile, "write", write)
-    result = call("resynth", "in.wav", "-o", "o.wav", "--force", "--model", model)
-    assert result.exit_code == 130
-    assert sorted(Path().iterdir()) == before
-    assert Path("o.wav").read_text() == "old"
-
-
-def test_a_real_signal(model: str) -> None:
-    """The process itself, stopped while the language model writes."""
-    code = (
-        "import os, signal, sys\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "import stepaudio.pipeline as p\n"
-        "def stop(*a, **k):\n    os.kill(os.getpid(), signal.SIGINT)\n    raise SystemExit(9)\n"
-        "p.write_codes = stop\n"
-        "from stepaudio.cli import app\n"
-        f"sys.argv[1:] = ['edit', 'in.wav', '-o', 'o.wav', '--denoise', '--model', {model!r}]\n"
-        "app()\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=ENVIRONMENT,
-    )
-    assert (done.returncode, done.stderr) == (130, "error: stopped\n")
-    assert not Path("o.wav").exists()
-
-
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (OSError(28, "No space left on device"), "No space left"),
-        (MemoryError(), "out of memory"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out of memory"),
-        (ValueError("two\nlines"), "ValueError in stepaudio/"),
-    ],
-    ids=["disk", "memory", "torch memory", "bug"],
-)
-def test_the_unexpected_is_one_line_too(
-    model: str, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise error
-
-    monkeypatch.setattr("stepaudio.pipeline_base.render", fail)
-    result = call("resynth", "in.wav", "-o", "o.wav", "--model", model)
-    assert result.exit_code == 1
-    assert message in result.stderr
-    assert result.stderr.count("\n") == 1
 
 
 def test_progress_goes_to_stderr_of_a_terminal(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
