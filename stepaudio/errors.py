@@ -17,6 +17,7 @@ __all__ = [
     "EditError",
     "EvaluationError",
     "GenerationError",
+    "JudgeAnswerError",
     "JudgeBudgetError",
     "JudgeError",
     "MissingExtraError",
@@ -87,6 +88,10 @@ class JudgeError(StepAudioError, RuntimeError):
     def __init__(self, message: str, verdicts: Sequence[Any] = ()) -> None:
         super().__init__(message)
         self.verdicts = tuple(verdicts)
+
+
+class JudgeAnswerError(JudgeError):
+    """Some samples have no answer that can be read; all others are in ``verdicts``."""
 
 
 class JudgeBudgetError(JudgeError):

@@ -27,18 +27,18 @@ __all__ = [
     "tag_places",
 ]
 
-#: What each emotion sounds like; the five of the benchmark and none of them.
+#: What each emotion sounds like; the five of the benchmark and the published word for none.
 EMOTIONS: Mapping[str, str] = {
     "happy": "glad, amused or delighted; bright and lively",
     "sad": "grieving, hurt or down; low energy, falling, perhaps near tears",
     "angry": "annoyed to furious; hard, pressed or loud",
     "surprised": "taken aback or amazed; sudden, wide leaps of pitch",
     "fear": "afraid or panicking; tense, trembling, hurried or short of breath",
-    "neutral": "none of these clearly; plain, calm or informative",
+    "natural": "none of these clearly; plain, calm or informative",
 }
 
 #: What each style sounds like; the seven of the benchmark, others to be told apart from them,
-#: a plain voice, and none.
+#: a plain voice, and the published word for no manner.
 STYLES: Mapping[str, str] = {
     "child": "the voice of a small child",
     "older": "the voice of an old person",
@@ -54,7 +54,7 @@ STYLES: Mapping[str, str] = {
     "murmur": "mumbled under the breath, but with the tone of the voice",
     "story": "a narrator telling a tale",
     "normal": "ordinary speech",
-    "none": "a manner not in this list, or no manner that is really carried through",
+    "None": "a manner not in this list, or no manner that is really carried through",
 }
 
 # As much of the words before a tag as tells where it stands.
@@ -194,7 +194,7 @@ EMOTION = JudgeTask(
     "emotion",
     tuple(EMOTIONS),
     _ask_choice(
-        "emotion", EMOTIONS, 'A faint colouring is not enough: then the answer is "neutral".'
+        "emotion", EMOTIONS, 'A faint colouring is not enough: then the answer is "natural".'
     ),
 )
 
@@ -205,7 +205,7 @@ STYLE = JudgeTask(
     _ask_choice(
         "manner of speaking",
         STYLES,
-        'Be strict: a manner counts only if it is plain throughout. If in doubt answer "none"; '
+        'Be strict: a manner counts only if it is plain throughout. If in doubt answer "None"; '
         "speech that is stiff or mechanical rather than acted is none of the acted manners.",
     ),
 )

@@ -23,7 +23,7 @@ import torch
 
 from stepaudio.audio import Audio
 from stepaudio.edits import PARALINGUISTIC_TAGS
-from stepaudio.errors import JudgeBudgetError, JudgeError
+from stepaudio.errors import JudgeAnswerError, JudgeBudgetError, JudgeError
 from stepaudio.evaluation.contracts import ModelId, Sample, Verdict
 from stepaudio.evaluation.judge_prompts import JudgeTask
 from stepaudio.evaluation.llm_endpoints import Endpoint, EndpointProblem, Reply
@@ -116,21 +116,24 @@ class LLMJudge:
         self._purse = _Purse(price, max_cost)
         self._workers, self._attempts, self._backoff = workers, attempts, backoff
         self._served: set[str] = set()
-        self._date = datetime.now(timezone.utc).date().isoformat()
 
     @property
     def model(self) -> ModelId:
-        """The model asked for; as version what the server says it is, the date, and the question.
+        """The model asked for, with a digest of the question as its version.
 
-        Until the first answer the version is the model asked for.
+        This stays the same from one day to the next, so that kept verdicts are not paid for
+        again. Which model really answered, and when, is in each verdict and in :attr:`served`.
         """
-        question = repr((self.task.name, self.task.labels, self.task.ask(_EXAMPLE)))
-        digest = hashlib.sha256(question.encode()).hexdigest()[:8]
-        served = "+".join(sorted(self._served)) or self.endpoint.model
+        question = repr((self.task.labels, self.task.ask(_EXAMPLE)))
+        digest = hashlib.sha256(question.encode()).hexdigest()[:12]
         return ModelId(
-            f"{self.endpoint.host}/{self.endpoint.model}",
-            f"{served}, {self._date}, {self.task.name} question {digest}",
+            f"{self.endpoint.host}/{self.endpoint.model}", f"{self.task.name} question {digest}"
         )
+
+    @property
+    def served(self) -> tuple[str, ...]:
+        """Models that have answered, as the server names them, each with the date (UTC)."""
+        return tuple(sorted(self._served))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -149,13 +152,15 @@ class LLMJudge:
             samples: their audio is sent; ``text`` too where the task asks for it.
 
         Returns:
-            A verdict per sample, in order; ``answer`` is a label wherever the model gave one.
+            A verdict per sample, in order; ``answer`` is a label wherever the model gave one,
+            ``raw`` a JSON object of ``model``, ``date`` and what was ``said``.
 
         Raises:
             JudgeBudgetError: the cost cap stops the next request. ``verdicts`` holds what is done.
-            JudgeError: the endpoint refuses or stays away after all tries (nothing more is asked
-                then), or some samples were refused or their answers could not be read after all
-                tries (all others were asked). ``verdicts`` holds what is done.
+            JudgeAnswerError: some samples were refused, or their answers could not be read after
+                all tries. All others were asked and are in ``verdicts``.
+            JudgeError: the endpoint refuses or stays away after all tries; nothing more is asked
+                then. ``verdicts`` holds what is done.
         """
         questions = [self.task.ask(sample) for sample in samples]
         verdicts: list[Verdict | None] = [None] * len(samples)
@@ -186,7 +191,7 @@ class LLMJudge:
             raise kind(f"{fatal[0]} ({count} of {len(samples)} samples judged)", verdicts)
         if unread:
             name, why = next(iter(unread.items()))
-            raise JudgeError(
+            raise JudgeAnswerError(
                 f"{self.endpoint.model!r} gave no readable answer for {len(unread)} of "
                 f"{len(samples)} samples; for {name!r}, {why}; ask again or count them as wrong",
                 verdicts,
@@ -211,9 +216,16 @@ class LLMJudge:
                 continue
             answer = read_answer(reply.text)
             if answer is not None:
-                return Verdict(_as_label(answer, self.labels), raw=reply.text)
+                return Verdict(_as_label(answer, self.labels), raw=self._record(reply))
             reminder, last = _REMINDER, reply.text
         raise _SampleError(f"it said {last[:200]!r}")
+
+    def _record(self, reply: Reply) -> str:
+        model = reply.model or self.endpoint.model
+        date = datetime.now(timezone.utc).date().isoformat()
+        self._served.add(f"{model} {date}")
+        record = {"model": model, "date": date, "said": reply.text}
+        return json.dumps(record, ensure_ascii=False)
 
     def _ask(self, question: str, wav: bytes, worst_read: int) -> Reply:
         held = self._purse.hold(worst_read, self.endpoint.max_tokens)
@@ -222,8 +234,6 @@ class LLMJudge:
             reply = self.endpoint.ask(question, wav)
             if reply.tokens is not None:
                 charged = self._purse.price.of(*reply.tokens)
-            if reply.model:
-                self._served.add(reply.model)
             return reply
         except EndpointProblem as problem:
             charged = None if problem.maybe_charged else 0.0

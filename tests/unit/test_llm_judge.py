@@ -9,6 +9,7 @@ import json
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from datetime import date, datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -17,8 +18,8 @@ import soundfile
 import torch
 
 from stepaudio.audio import Audio
-from stepaudio.errors import JudgeBudgetError, JudgeError
-from stepaudio.evaluation.contracts import Judge, Sample, Verdict
+from stepaudio.errors import JudgeAnswerError, JudgeBudgetError, JudgeError
+from stepaudio.evaluation.contracts import Judge, Sample
 from stepaudio.evaluation.judge_prompts import (
     EMOTION,
     PARALINGUISTIC,
@@ -115,9 +116,16 @@ def samples(count: int = 1, text: str = "", rate: int = 48000) -> list[Sample]:
 def test_a_right_answer_becomes_a_label(stub: Stub, form: str) -> None:
     one = judge(stub, form)
     assert isinstance(one, Judge)
-    assert one.judge(samples(3)) == [Verdict("happy", raw=GOOD)] * 3
-    assert one.model.name.endswith("/stub/audio")
-    assert one.model.version.startswith("stub-2026-01, 20")
+    before = one.model
+    verdicts = one.judge(samples(3))
+    assert [verdict.answer for verdict in verdicts] == ["happy"] * 3
+    record = json.loads(verdicts[0].raw)
+    assert (record["model"], record["said"]) == ("stub-2026-01", GOOD)
+    assert date.fromisoformat(record["date"]) - datetime.now(timezone.utc).date() <= timedelta(1)
+    assert one.served == (f"stub-2026-01 {record['date']}",)
+    # What is kept under this name is not paid for again.
+    assert one.model == before == judge(stub, form).model
+    assert one.model.name == f"127.0.0.1:{stub.server.server_port}/stub/audio"
     path, headers, body = stub.requests[0]
     if form == "openai":
         assert path == "/v1/chat/completions"
@@ -175,7 +183,9 @@ def test_never_readable_is_an_error_that_keeps_the_others(stub: Stub) -> None:
 
     stub.answer = answer
     longer = Sample("longer", Audio(torch.ones(24000), 24000))
-    with pytest.raises(JudgeError, match=r"1 of 3 samples; for 's0', it said 'no idea'") as caught:
+    with pytest.raises(
+        JudgeAnswerError, match=r"1 of 3 samples; for 's0', it said 'no idea'"
+    ) as caught:
         judge(stub, attempts=3).judge([longer, samples(rate=24000)[0], longer])
     assert [v and v.answer for v in caught.value.verdicts] == ["happy", None, "happy"]
     assert len(stub.requests) == 2 + 3
@@ -221,7 +231,7 @@ def test_a_refused_key_is_not_tried_again_but_a_refused_sample_lets_others_be(st
         judge(stub).judge(samples())
     assert len(stub.requests) == 1
     stub.script = [(401, "", {}), (400, "audio too short", {}), (200, GOOD, {})]
-    with pytest.raises(JudgeError, match="audio too short") as caught:
+    with pytest.raises(JudgeAnswerError, match="audio too short") as caught:
         judge(stub, workers=1).judge(samples(2))
     assert [v is not None for v in caught.value.verdicts] == [False, True]
 
