@@ -101,8 +101,9 @@ class DualCodebookTokenizer(Pretrained, Tokenizer):
         ):
             tokens = SpeechTokens(linguistic.cpu(), semantic.cpu(), self.config.tokens)
             if not tokens.num_units:
+                name = "the recording" if len(audios) == 1 else f"recording {index}"
                 raise AudioError(
-                    f"recording {index} lasts {audios[index].seconds:.3f} s, too short for one "
+                    f"{name} lasts {audios[index].seconds:.3f} s, too short for one "
                     f"unit of {float(tokens.spec.unit_seconds)} s; give a longer one"
                 )
             results.append(truncate(tokens))
