@@ -7,6 +7,7 @@ weights. Everything random follows from one seed, which the result records.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TypeVar, overload
 import torch
 
 from stepaudio.audio import Audio, AudioSource
+from stepaudio.cutting import sound_units
 from stepaudio.edits import Edit
 from stepaudio.errors import EditError, PromptError
 from stepaudio.pipeline_base import Pipeline, check_settings
@@ -37,6 +39,7 @@ _ALWAYS_ALLOWED_SECONDS = 3.0
 class _Job:
     """One sample of one pass."""
 
+    name: str
     audio: Audio
     edit: Edit
     text: str
@@ -161,6 +164,7 @@ class EditPipeline(Pipeline):
         if voice is not None:
             voices[:] = [self._checked(v) for v in _spread(voice, VoicePrompt, count, "voice")]
         seeds = choose_seeds(seed, generator, count)
+        names = [_name(source, i, count) for i, source in enumerate(sources)]
         recordings = [self._load(source) for source in sources]
         settings = _Settings(
             self.defaults.sampling if sampling is None else sampling,
@@ -177,8 +181,16 @@ class EditPipeline(Pipeline):
         cut = [False] * count
         for number in range(max(one.passes for one in edits)):
             live = [i for i in range(count) if number < edits[i].passes]
+            after = f" after pass {number}" if number else ""
             jobs = [
-                _Job(recordings[i], edits[i], texts[i], _pass_seed(seeds[i], number), voices[i])
+                _Job(
+                    names[i] + after,
+                    recordings[i],
+                    edits[i],
+                    texts[i],
+                    _pass_seed(seeds[i], number),
+                    voices[i],
+                )
                 for i in live
             ]
             for i, (result, inputs) in zip(live, self._pass(jobs, settings, run), strict=True):
@@ -249,7 +261,7 @@ class EditPipeline(Pipeline):
             raise EditError(f"the number of iterations must be at least 1, not {n}")
         recording = self._load(audio)
         if fixed_prompt and voice is None:
-            voice = self.voice_prompt(recording, text)
+            voice = self.voice_prompt(recording)
         first = choose_seeds(seed, generator, 1)[0]
         done: tuple[Edit, ...] = ()
         for number in range(n):
@@ -275,24 +287,25 @@ class EditPipeline(Pipeline):
     ) -> list[tuple[EditResult, int]]:
         """Every edit once, and the units put in; timings are left to the caller."""
         spec, sampling = self.parts.lm.spec, settings.sampling
+        for job in jobs:
+            # Minutes of speech are refused before the work of tokenizing them.
+            words = len(self._prompt(job, "<audio_0>")) - 1
+            units = sound_units(job.audio, spec.tokens)
+            check_room(words, units, spec, answered=True, name=job.name)
         with run.stage("tokenize", 1):
             inputs = self.parts.tokenizer.encode([job.audio for job in jobs])
         prompts, limits = [], []
-        for i, (job, tokens) in enumerate(zip(jobs, inputs, strict=True)):
-            ids = encode_edit_prompt(
-                self.parts.text, job.edit, to_text(tokens), job.text, layout=self.defaults.layout
-            )
-            length = tokens.num_units * spec.tokens.unit_length
-            check_room(
-                ids, spec, audio_tokens=length, expected_tokens=length, name=f"recording {i}"
-            )
+        for job, tokens in zip(jobs, inputs, strict=True):
+            ids, units = self._prompt(job, to_text(tokens)), tokens.num_units
+            words = len(ids) - units * spec.tokens.unit_length
+            check_room(words, units, spec, answered=True, name=job.name)
             allowed = max(tokens.seconds * settings.max_length_ratio, _ALWAYS_ALLOWED_SECONDS)
             units = math.ceil(allowed / float(spec.tokens.unit_seconds))
             limits.append(min(sampling.max_new_tokens, units * spec.tokens.unit_length))
             prompts.append(ids)
         with run.stage("voice", 1):
             voices = [
-                job.voice or self._voice(job.audio, tokens, job.text)
+                job.voice or self._voice(job.audio, tokens)
                 for job, tokens in zip(jobs, inputs, strict=True)
             ]
         seeds = [job.seed for job in jobs]
@@ -314,6 +327,10 @@ class EditPipeline(Pipeline):
             )
             for i, job in enumerate(jobs)
         ]
+
+    def _prompt(self, job: _Job, codes: str) -> list[int]:
+        layout = self.defaults.layout
+        return encode_edit_prompt(self.parts.text, job.edit, codes, job.text, layout=layout)
 
 
 class TTSPipeline(Pipeline):
@@ -392,7 +409,8 @@ class TTSPipeline(Pipeline):
         Raises:
             AudioError: the voice's recording cannot be read, is silent or too short.
             EditError: settings that make no sense.
-            PromptError: nothing to say, or a voice too long for the model's context.
+            PromptError: nothing to say, a voice too long for the model's context, or words of
+                a recording too long to be used whole (see :meth:`voice_prompt`).
             SpecMismatchError: the voice was made by another model.
             GenerationError: the language model wrote nothing that can be decoded.
             CancelledError: ``cancel`` returned True.
@@ -412,7 +430,7 @@ class TTSPipeline(Pipeline):
             if isinstance(voice, VoicePrompt):
                 self._checked(voice)
             else:
-                voice = self.voice_prompt(voice)
+                voice = self.voice_prompt(voice, voice_text)
         transcript = voice_text or voice.transcript
         spoken = to_text(voice.tokens)
         prompts = [
@@ -421,9 +439,10 @@ class TTSPipeline(Pipeline):
             )
             for words in texts
         ]
-        length = voice.tokens.num_units * spec.tokens.unit_length
+        units = voice.tokens.num_units
         for ids in prompts:
-            check_room(ids, spec, audio_tokens=length, expected_tokens=0, name="the voice")
+            words = len(ids) - units * spec.tokens.unit_length
+            check_room(words, units, spec, answered=False, name="the voice")
         limits = [how.max_new_tokens] * len(texts)
         outputs, reasons = write_codes(self.parts.lm, prompts, limits, how, seeds, run)
         voices = [voice] * len(texts)
@@ -434,6 +453,13 @@ class TTSPipeline(Pipeline):
             for i, words in enumerate(texts)
         ]
         return results if batch else results[0]
+
+
+def _name(source: object, number: int, count: int) -> str:
+    """What an error calls a recording."""
+    if isinstance(source, str | os.PathLike):
+        return repr(os.fspath(source))
+    return "the recording" if count == 1 else f"recording {number}"
 
 
 def _spread(value: T | Sequence[T], kind: type[T], count: int, name: str) -> list[T]:

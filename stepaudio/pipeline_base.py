@@ -12,6 +12,7 @@ from torch import nn
 from typing_extensions import Self
 
 from stepaudio.audio import Audio, AudioSource
+from stepaudio.cutting import VOICE_SECONDS, WHOLE_SECONDS, cut_at_pauses, voice_stretch
 from stepaudio.devices import resolve_device, resolve_dtype
 from stepaudio.errors import AudioError, EditError, PromptError
 from stepaudio.interfaces import (
@@ -27,16 +28,15 @@ from stepaudio.locate import locate
 from stepaudio.parts import Defaults, Parts, check_fit, load_defaults, load_parts, save_parts
 from stepaudio.result import Cancel, EditResult, Progress, Run
 from stepaudio.seeds import choose_seeds
-from stepaudio.synthesis import render
+from stepaudio.synthesis import render, render_parts
 from stepaudio.types import SamplingParams, SpeechTokens, VoicePrompt
 from stepaudio.voice import check_voice, make_voice
 
 __all__ = ["MAX_RESYNTHESIS_SECONDS", "Pipeline", "check_settings"]
 
-#: Longest recording resynthesized in one piece: the decoder attends over the voice and the new
-#: speech together, so memory grows with the square of the length. What the language model reads
-#: and writes ends at its context instead.
-MAX_RESYNTHESIS_SECONDS = 60.0
+#: Longest recording that can be resynthesized. What the language model reads and writes ends much
+#: earlier, at its context.
+MAX_RESYNTHESIS_SECONDS = 3600.0
 
 
 class Pipeline:
@@ -152,7 +152,9 @@ class Pipeline:
         """A voice to use again; see :func:`stepaudio.voice.save_voice`.
 
         Args:
-            audio: a recording of the voice.
+            audio: a recording of the voice. Of one longer than
+                :data:`stepaudio.cutting.WHOLE_SECONDS`, a stretch is taken; see
+                :func:`stepaudio.cutting.voice_stretch`.
             text: the words spoken in it, if known.
 
         Returns:
@@ -160,9 +162,17 @@ class Pipeline:
 
         Raises:
             AudioError: the recording cannot be read, is silent or too short.
+            PromptError: words of a recording of which only a stretch is taken.
         """
         recording = self._load(audio)
-        return self._voice(recording, self.tokenize(recording), text)
+        stretch = voice_stretch(recording)
+        if text and stretch is not recording:
+            raise PromptError(
+                f"the recording of the voice lasts {recording.seconds:.1f} s, of which "
+                f"{VOICE_SECONDS:g} s are used, so its words do not fit; give at most "
+                f"{WHOLE_SECONDS:g} s with their words, or leave the words out"
+            )
+        return self._voice(stretch, self.tokenize(stretch), text)
 
     @torch.no_grad()
     def resynthesize(
@@ -179,14 +189,17 @@ class Pipeline:
     ) -> EditResult:
         """Recording to codes and back, without the language model: what the codes keep.
 
+        A recording longer than :data:`stepaudio.cutting.WHOLE_SECONDS` is tokenized as a whole
+        and decoded in parts, cut at its pauses, all in the same voice.
+
         Args:
             audio: any source of :meth:`Audio.load`.
-            voice: to speak in; None is the recording's own.
+            voice: to speak in; None is the recording's own, see :meth:`voice_prompt`.
             seed: repeats a result; None draws one.
             generator: source of the seed if none is given.
             steps: solver steps of the flow.
             guidance: guidance rate of the flow.
-            cancel: asked between stages; True stops.
+            cancel: asked between stages and parts; True stops.
             progress: told the stage, the steps done and the most steps it takes.
 
         Returns:
@@ -202,17 +215,30 @@ class Pipeline:
         recording = self._load(audio)
         if recording.seconds > MAX_RESYNTHESIS_SECONDS:
             raise PromptError(
-                f"the recording lasts {recording.seconds:.1f} s, but the decoder has room for "
-                f"{MAX_RESYNTHESIS_SECONDS:.0f} s at once; shorten it, or cut it into parts"
+                f"the recording lasts {recording.seconds:.1f} s, but at most "
+                f"{MAX_RESYNTHESIS_SECONDS:.0f} s are resynthesized at once; cut it into parts"
             )
         chosen = choose_seeds(seed, generator, 1)
         run = Run(cancel, progress)
         with run.stage("tokenize", 1):
             tokens = self.tokenize(recording)
         with run.stage("voice", 1):
-            voice = self._voice(recording, tokens, "") if voice is None else self._checked(voice)
-        sound = self._render([tokens], [voice], chosen, run, steps, guidance)
-        return EditResult(sound[0], tokens, "", (), "end", chosen[0], run.share(1), 1.0)
+            voice = self._voice(recording, tokens) if voice is None else self._checked(voice)
+        parts = cut_at_pauses(tokens, recording)
+        if len(parts) == 1:
+            sound = self._render(parts, [voice], chosen, run, steps, guidance)[0]
+        else:
+            sound = render_parts(
+                self.parts.flow,
+                self.parts.vocoder,
+                parts,
+                voice,
+                chosen[0],
+                run,
+                steps=self.defaults.steps if steps is None else steps,
+                guidance=self.defaults.guidance if guidance is None else guidance,
+            )
+        return EditResult(sound, tokens, "", (), "end", chosen[0], run.share(1), 1.0)
 
     def _load(self, source: AudioSource) -> Audio:
         """A recording with something to hear in it, for at least one unit of codes."""
@@ -226,7 +252,11 @@ class Pipeline:
             )
         return recording
 
-    def _voice(self, audio: Audio, tokens: SpeechTokens, text: str) -> VoicePrompt:
+    def _voice(self, audio: Audio, tokens: SpeechTokens, text: str = "") -> VoicePrompt:
+        """The voice of a recording and its codes, or of a stretch of it with codes of its own."""
+        stretch = voice_stretch(audio)
+        if stretch is not audio:
+            audio, tokens = stretch, self.tokenize(stretch)
         parts = self.parts
         return make_voice(audio, tokens, parts.speaker, parts.flow.spec.mel, transcript=text)
 

@@ -6,7 +6,7 @@ batch gives what its singles give.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -20,37 +20,30 @@ from stepaudio.seeds import seeded
 from stepaudio.tokenizers.interleave import deinterleave, truncate_ids
 from stepaudio.types import LMSpec, SamplingParams, SpeechTokens, StopReason, VoicePrompt
 
-__all__ = ["check_room", "render", "write_codes"]
+__all__ = ["check_room", "render", "render_parts", "write_codes"]
 
 
-def check_room(
-    prompt: Sequence[int], spec: LMSpec, *, audio_tokens: int, expected_tokens: int, name: str
-) -> None:
-    """Refuse a prompt that leaves too little of the context for the answer.
+def check_room(words: int, units: int, spec: LMSpec, *, answered: bool, name: str) -> None:
+    """Refuse a recording that leaves too little of the context for the answer.
 
     Args:
-        prompt: ids.
+        words: ids of the prompt besides those of the recording.
+        units: of the recording, five ids each.
         spec: of the language model.
-        audio_tokens: audio ids in the prompt.
-        expected_tokens: how many the answer will need at least.
-        name: of the input that is too long, for the error.
+        answered: the answer needs as much room again, not just one unit.
+        name: of the recording, for the error.
 
     Raises:
-        PromptError: says how long the input may be.
+        PromptError: says how long the recording may be.
     """
-    room = spec.context_length - len(prompt)
-    if room >= max(expected_tokens, spec.tokens.unit_length):
+    room = (spec.context_length - words) // spec.tokens.unit_length
+    longest = max(0, room // 2 if answered else room - 1)
+    if units <= longest:
         return
-    words = len(prompt) - audio_tokens
-    shares = 2 if expected_tokens else 1
-    units = max(0, (spec.context_length - words) // shares // spec.tokens.unit_length)
-    if not expected_tokens:
-        units = max(0, units - 1)
-    longest = float(units * spec.tokens.unit_seconds)
-    length = float(audio_tokens // spec.tokens.unit_length * spec.tokens.unit_seconds)
+    length, allowed = (float(count * spec.tokens.unit_seconds) for count in (units, longest))
     raise PromptError(
         f"{name} has {length:.1f} s of speech, but next to {words} ids of text the model's "
-        f"context of {spec.context_length} ids has room for {longest:.1f} s; shorten it, or cut "
+        f"context of {spec.context_length} ids has room for {allowed:.1f} s; shorten it, or cut "
         "it into parts"
     )
 
@@ -157,6 +150,58 @@ def render(
             recordings.append(Audio(samples, vocoder.spec.sample_rate))
             report(count)
     return recordings
+
+
+def render_parts(
+    flow: FlowDecoder,
+    vocoder: Vocoder,
+    parts: Sequence[SpeechTokens],
+    voice: VoicePrompt,
+    seed: int,
+    run: Run,
+    *,
+    steps: int | None = None,
+    guidance: float | None = None,
+) -> Audio:
+    """Speak consecutive parts of one long recording.
+
+    Memory follows the longest part: each is decoded alone, and the vocoder streams over all of
+    them, so that the sound has no seams.
+
+    Args:
+        flow: the flow decoder.
+        vocoder: the vocoder.
+        parts: in order, cut where little is heard; see :func:`stepaudio.cutting.cut_at_pauses`.
+        voice: of all parts.
+        seed: of the whole.
+        run: clock, progress and cancellation.
+        steps: solver steps of the flow.
+        guidance: guidance rate of the flow.
+
+    Returns:
+        One recording, at the vocoder's rate.
+
+    Raises:
+        CancelledError: the caller asked to stop.
+    """
+    mels = []
+    noise = seeded(seed, "flow")
+    with run.stage("decode", len(parts)) as report:
+        for part in parts:
+            run.check()
+            mels += flow.decode([part], [voice], steps=steps, guidance=guidance, generators=[noise])
+            report(len(mels))
+    with run.stage("vocode", len(parts)) as report:
+
+        def heard() -> Iterator[Tensor]:
+            for done, mel in enumerate(mels):
+                run.check()
+                report(done)
+                yield _moved(mel, vocoder)
+
+        pieces = vocoder.stream(heard(), generator=seeded(seed, "vocoder"))
+        samples = torch.cat([piece.cpu() for piece in pieces])
+    return Audio(samples, vocoder.spec.sample_rate)
 
 
 def _with_limit(sampling: SamplingParams, limit: int) -> SamplingParams:

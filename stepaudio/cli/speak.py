@@ -118,11 +118,14 @@ def voice(
         screen.wait("listening to the voice")
         heard = pipeline.voice_prompt(sound, text)
         save_voice(heard, output, force=force)
+    # Of a long recording only a stretch is used.
+    used = heard.mel.shape[-1] / float(heard.mel_spec.frame_rate)
     values = {
         "command": "voice",
         "input": str(recording),
         "output": str(output),
         "text": text,
         "seconds_in": round(sound.seconds, 4),
+        "seconds_used": round(used, 4),
     }
-    tell(values, f"wrote {output}: a voice from {sound.seconds:.2f} s", as_json)
+    tell(values, f"wrote {output}: a voice from {used:.2f} s", as_json)

@@ -16,6 +16,7 @@ from torch import Tensor
 from stepaudio.errors import AudioError
 
 __all__ = [
+    "LEAD",
     "TOKEN_RATE",
     "limit_peak",
     "normalize_energy",
@@ -27,13 +28,15 @@ __all__ = [
 
 #: Rate at which both tokenizers read, Hz.
 TOKEN_RATE = 16000
+#: Silence kept before the sound, samples at that rate (50 ms).
+LEAD = 800
 
 # Loudness frames of 32 ms every 8 ms; sound is what lies within 20 dB of the loudest.
 _FRAME, _HOP, _TOP_DB = 512, 128, 20.0
 _POWER_FLOOR = 1e-10
 # The trimmed length is counted in blocks of 15 ms, so it does not follow every sample of the
-# bounds; 50 ms of the recording stay before them and 270 ms are added to the length.
-_BLOCK, _LEAD, _EXTRA = 240, 800, 4320
+# bounds; 270 ms are added to it, 50 of them before the sound.
+_BLOCK, _EXTRA = 240, 4320
 
 # Resampling filter: a sinc cut at 99 % of the lower Nyquist rate after six zero crossings.
 _ROLLOFF, _CROSSINGS = 0.99, 6
@@ -131,7 +134,7 @@ def trim_silence(waveform: Tensor) -> Tensor:
     start, end = sound_bounds(waveform)
     length = math.ceil((end - start) / _BLOCK) * _BLOCK + _EXTRA
     # Negative padding crops, so one call does both at both ends.
-    first = start - _LEAD
+    first = start - LEAD
     return F.pad(waveform, (-first, first + length - len(waveform)))
 
 

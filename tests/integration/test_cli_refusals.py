@@ -223,9 +223,10 @@ def test_too_long(model: str) -> None:
     assert re.search(r"has room for \d+\.\d s; shorten it", message)
     command = ["speak", "--voice", "long.wav", "--text", "hello", "-o", "o.wav"]
     assert "has room for" in refused(*command, "--model", model)
-    debug.speech(61.0).save("longer.wav")
+    assert "its words do not fit" in refused(*command, "--voice-text", TEXT, "--model", model)
+    debug.speech(3601.0, 1000).save("longer.wav")
     message = refused("resynth", "longer.wav", "-o", "o.wav", "--model", model)
-    assert "has room for 60 s at once" in message
+    assert "at most 3600 s are resynthesized at once; cut it into parts" in message
     assert not Path("o.wav").exists()
 
 

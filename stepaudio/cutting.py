@@ -1,0 +1,122 @@
+"""Where to cut a long recording: into parts for the decoder, or a stretch to hear the voice in.
+
+The decoder attends over the voice and the new speech together, so its memory grows with the square
+of their length. Up to :data:`WHOLE_SECONDS` nothing is cut.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from stepaudio.audio import Audio
+from stepaudio.tokenizers.preprocess import LEAD, TOKEN_RATE, sound_bounds
+from stepaudio.types import SpeechTokens, TokenSpec
+
+__all__ = [
+    "PART_SECONDS",
+    "VOICE_SECONDS",
+    "WHOLE_SECONDS",
+    "cut_at_pauses",
+    "sound_units",
+    "voice_stretch",
+]
+
+#: Recordings up to this length are decoded in one piece, with all of them as the voice.
+WHOLE_SECONDS = 30.0
+#: Longest part that a longer recording is cut into; the shortest is half of it.
+PART_SECONDS = 24.0
+#: How much of a longer recording the voice is made from.
+VOICE_SECONDS = 15.0
+
+# Loudness is looked at in steps of one unit of codes.
+_STEP = 0.12
+# What lies this far below the loudest step adds nothing to a voice.
+_FLOOR_DB = 40.0
+
+
+def voice_stretch(audio: Audio) -> Audio:
+    """The part of a recording that a voice is made from.
+
+    Args:
+        audio: with something to hear in it.
+
+    Returns:
+        The recording itself up to :data:`WHOLE_SECONDS`; of a longer one the
+        :data:`VOICE_SECONDS` with the most sound, so that pauses and silent beginnings are left.
+    """
+    if audio.seconds <= WHOLE_SECONDS:
+        return audio
+    level = 10 * _power(audio, int(audio.seconds / _STEP)).clamp(min=1e-20).log10()
+    # In decibels, so that one bang does not outweigh a minute of speech.
+    sound = (level - level.max() + _FLOOR_DB).clamp(min=0)
+    start = _STEP * int(sound.unfold(0, round(VOICE_SECONDS / _STEP), 1).sum(-1).argmax())
+    return audio.clip(start, start + VOICE_SECONDS)
+
+
+def cut_at_pauses(tokens: SpeechTokens, audio: Audio) -> list[SpeechTokens]:
+    """Cut codes into parts, between two units, where the recording is quiet.
+
+    Args:
+        tokens: codes of the whole recording.
+        audio: the recording.
+
+    Returns:
+        The codes themselves up to :data:`WHOLE_SECONDS`; else parts of half to a whole of
+        :data:`PART_SECONDS`, in order, without gap or overlap.
+    """
+    if tokens.seconds <= WHOLE_SECONDS:
+        return [tokens]
+    units, spec = tokens.num_units, tokens.spec
+    power = _power(audio, units, start=_before_first_unit(tokens, audio))
+    # What sounds around the end of unit ``u``.
+    around = power[:-1] + power[1:]
+    longest = int(Fraction(PART_SECONDS) / spec.unit_seconds)
+    shortest = longest // 2
+    cuts = [0]
+    while (left := units - cuts[-1]) > longest:
+        first, last = cuts[-1] + shortest, cuts[-1] + min(longest, left - shortest)
+        cuts.append(first + int(around[first - 1 : last].argmin()))
+    cuts.append(units)
+    return [
+        SpeechTokens(
+            tokens.linguistic[start * spec.linguistic.per_unit : stop * spec.linguistic.per_unit],
+            tokens.semantic[start * spec.semantic.per_unit : stop * spec.semantic.per_unit],
+            spec,
+        )
+        for start, stop in pairwise(cuts)
+    ]
+
+
+def sound_units(audio: Audio, spec: TokenSpec) -> int:
+    """How many units of codes a recording gives at least, without making them.
+
+    Args:
+        audio: with something to hear in it.
+        spec: the codebooks.
+
+    Returns:
+        Whole units between the first and the last sound; silence at the ends may be dropped.
+    """
+    first, last = sound_bounds(audio.resample(TOKEN_RATE).samples)
+    return int(Fraction(last - first, TOKEN_RATE) / spec.unit_seconds)
+
+
+def _before_first_unit(tokens: SpeechTokens, audio: Audio) -> float:
+    """Seconds of silence before the codes begin: tokenizers may drop it at both ends."""
+    dropped = audio.seconds - tokens.seconds
+    if dropped < 2 * tokens.spec.unit_seconds:
+        return 0.0
+    first = sound_bounds(audio.resample(TOKEN_RATE).samples)[0] - LEAD
+    return min(max(0.0, first / TOKEN_RATE), dropped)
+
+
+def _power(audio: Audio, steps: int, start: float = 0.0) -> Tensor:
+    """``[steps]`` variance of the samples of each step, 0 beyond the end."""
+    edges = [round((start + step * _STEP) * audio.sample_rate) for step in range(steps + 1)]
+    parts = [audio.samples[first:last] for first, last in pairwise(edges)]
+    zero = audio.samples.new_zeros(())
+    return torch.stack([part.var(correction=0) if len(part) else zero for part in parts])

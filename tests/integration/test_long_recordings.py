@@ -1,0 +1,135 @@
+"""Minutes of sound through a pipeline of debug size: what is cut, and what is refused at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import debug_parts as debug
+import pytest
+import torch
+from same_results import assert_same, same_tokens
+
+from stepaudio import Audio, Edit, EditPipeline, Parts, TTSPipeline
+from stepaudio.cutting import PART_SECONDS, VOICE_SECONDS, WHOLE_SECONDS, voice_stretch
+from stepaudio.decoder.flow import TokenFlowDecoder
+from stepaudio.errors import CancelledError, PromptError
+from stepaudio.seeds import seeded
+from stepaudio.tokenizers.dual import DualCodebookTokenizer
+
+
+@pytest.fixture(scope="module")
+def parts() -> Parts:
+    return debug.debug_parts()
+
+
+@pytest.fixture(scope="module")
+def pipe(parts: Parts) -> EditPipeline:
+    return EditPipeline(parts, defaults=debug.DEFAULTS)
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
+    """Seconds of the codes and of the voice of every call of the decoder."""
+    calls: list[tuple[float, float]] = []
+    decode = TokenFlowDecoder.decode
+
+    def watch(self, tokens, voices, **how):
+        calls.extend((t.seconds, v.tokens.seconds) for t, v in zip(tokens, voices, strict=True))
+        return decode(self, tokens, voices, **how)
+
+    monkeypatch.setattr(TokenFlowDecoder, "decode", watch)
+    return calls
+
+
+@pytest.fixture
+def no_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever makes codes fails."""
+
+    def encode(*_: object) -> None:
+        raise AssertionError("the recording was tokenized")
+
+    monkeypatch.setattr(DualCodebookTokenizer, "encode", encode)
+
+
+def test_resynthesis_in_parts(pipe: EditPipeline, decoded: list[tuple[float, float]]) -> None:
+    sound = debug.speech(70.0)
+    calls: list[tuple[str, int, int]] = []
+    result = pipe.resynthesize(sound, seed=2, progress=lambda *call: calls.append(call))
+    assert same_tokens(result.tokens, pipe.tokenize(sound))
+    assert result.audio.seconds == pytest.approx(result.tokens.seconds)
+    assert (result.stop_reason, result.length_ratio) == ("end", 1.0)
+    assert len(decoded) >= 3
+    assert sum(seconds for seconds, _ in decoded) == pytest.approx(result.tokens.seconds)
+    assert max(seconds for seconds, _ in decoded) <= PART_SECONDS
+    assert {voice for _, voice in decoded} == {pipe.voice_prompt(sound).tokens.seconds}
+    for stage in ("decode", "vocode"):
+        done = [(count, total) for name, count, total in calls if name == stage]
+        assert done[-1] == (len(decoded), len(decoded))
+        assert done == sorted(done)
+    assert_same(result, pipe.resynthesize(sound, seed=2))
+    assert not torch.equal(result.audio.samples, pipe.resynthesize(sound, seed=3).audio.samples)
+
+
+def test_parts_join_without_a_seam(
+    pipe: EditPipeline, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The samples are those of one pass of the vocoder over the mel of all parts."""
+    mels = []
+    decode = TokenFlowDecoder.decode
+
+    def keep(self, *what, **how):
+        mels.extend(decode(self, *what, **how))
+        return mels[-1:]
+
+    monkeypatch.setattr(TokenFlowDecoder, "decode", keep)
+    result = pipe.resynthesize(debug.speech(40.0), seed=2)
+    assert len(mels) > 1
+    whole = parts.vocoder.synthesize(torch.cat(mels, dim=1)[None], generator=seeded(2, "vocoder"))
+    torch.testing.assert_close(result.audio.samples, whole[0].detach(), atol=1e-4, rtol=0)
+
+
+def test_stopping_between_parts(pipe: EditPipeline, decoded: list[tuple[float, float]]) -> None:
+    with pytest.raises(CancelledError):
+        pipe.resynthesize(debug.speech(70.0), cancel=lambda: len(decoded) == 2)
+    assert len(decoded) == 2
+
+
+def test_half_a_minute_stays_whole(pipe: EditPipeline, decoded: list[tuple[float, float]]) -> None:
+    sound = debug.speech(WHOLE_SECONDS)
+    tokens = pipe.resynthesize(sound, seed=1).tokens
+    assert decoded == [(tokens.seconds, tokens.seconds)]
+    voice = pipe.voice_prompt(sound, "hello there")
+    assert same_tokens(voice.tokens, tokens)
+    assert voice.mel.shape[1] == WHOLE_SECONDS * debug.MEL.frame_rate
+
+
+def test_voices_of_minutes_are_a_stretch(pipe: EditPipeline, parts: Parts) -> None:
+    sound = debug.speech(120.0)
+    voice = pipe.voice_prompt(sound)
+    assert voice.mel.shape[1] == VOICE_SECONDS * debug.MEL.frame_rate
+    same = pipe.voice_prompt(voice_stretch(sound))
+    assert same_tokens(voice.tokens, same.tokens)
+    assert torch.equal(voice.speaker, same.speaker)
+    with pytest.raises(PromptError, match=r"lasts 120\.0 s, of which 15 s .* at most 30 s with"):
+        pipe.voice_prompt(sound, "hello there")
+    with pytest.raises(PromptError, match="its words do not fit"):
+        TTSPipeline(parts).speak("hello", voice=sound, voice_text="hello there")
+
+
+@pytest.mark.usefixtures("no_tokens")
+def test_minutes_are_not_tokenized_to_be_refused(pipe: EditPipeline, tmp_path: Path) -> None:
+    path = debug.speech(600.0, 8000).save(tmp_path / "long.wav")
+    with pytest.raises(PromptError, match=r"^'.*long\.wav' has 59\d\.\d s .* room for \d\.\d s"):
+        pipe.edit(path, Edit.denoise())
+    with pytest.raises(PromptError, match=r"lasts 3601\.0 s, but at most 3600 s"):
+        pipe.resynthesize(debug.speech(3601.0, 1000))
+
+
+def test_silence_around_it_does_not_count(
+    pipe: EditPipeline, decoded: list[tuple[float, float]]
+) -> None:
+    silence = torch.zeros(40 * 16000)
+    sound = Audio(torch.cat([silence, debug.speech(1.2).samples, silence]), 16000)
+    assert pipe.edit(sound, Edit.denoise(), seed=1).tokens.num_units
+    # The voice of a long recording is where its sound is.
+    assert decoded[0][1] == pytest.approx(1.2, abs=0.4)

@@ -1,0 +1,107 @@
+"""Cutting long recordings: where, and what is left of them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from stepaudio.audio import Audio
+from stepaudio.cutting import (
+    PART_SECONDS,
+    VOICE_SECONDS,
+    WHOLE_SECONDS,
+    cut_at_pauses,
+    sound_units,
+    voice_stretch,
+)
+from stepaudio.tokenizers.preprocess import prepare_for_tokens
+from stepaudio.types import SpeechTokens, TokenSpec
+
+UNIT = 0.12
+SPEC = TokenSpec()
+
+
+def noise(seconds: float, rate: int = 8000, level: float = 0.1) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return level * torch.randn(round(seconds * rate), generator=generator).clamp(-3, 3)
+
+
+def speech(seconds: float, pauses: list[tuple[float, float]], rate: int = 8000) -> Audio:
+    """Noise, very quiet between the two seconds of each pause."""
+    samples = noise(seconds, rate)
+    for start, end in pauses:
+        samples[round(start * rate) : round(end * rate)] *= 0.001
+    return Audio(samples, rate)
+
+
+def codes(units: int) -> SpeechTokens:
+    """Codes that tell their place."""
+    return SpeechTokens(torch.arange(2 * units) % 1024, torch.arange(3 * units) % 4096, SPEC)
+
+
+def boundaries(parts: list[SpeechTokens]) -> list[int]:
+    """Units before each cut."""
+    return torch.tensor([part.num_units for part in parts]).cumsum(0)[:-1].tolist()
+
+
+def test_short_recordings_stay_whole() -> None:
+    audio = Audio(noise(WHOLE_SECONDS), 8000)
+    assert voice_stretch(audio) is audio
+    tokens = codes(int(WHOLE_SECONDS / UNIT))
+    assert cut_at_pauses(tokens, audio) == [tokens]
+
+
+@pytest.mark.parametrize("seconds", [30.2, 47.9, 48.1, 60.0, 100.0, 400.3])
+@pytest.mark.parametrize("rate", [8000, 11025, 44100])
+def test_parts_are_the_whole(seconds: float, rate: int) -> None:
+    tokens = codes(int(seconds / UNIT))
+    parts = cut_at_pauses(tokens, Audio(noise(seconds, rate), rate))
+    assert torch.equal(torch.cat([part.linguistic for part in parts]), tokens.linguistic)
+    assert torch.equal(torch.cat([part.semantic for part in parts]), tokens.semantic)
+    for part in parts:
+        assert PART_SECONDS / 2 <= part.seconds <= PART_SECONDS
+        assert len(part.semantic) == 3 * part.num_units
+        assert part.spec == tokens.spec
+
+
+def test_cuts_lie_in_pauses() -> None:
+    pauses = [(17.0, 17.5), (38.2, 38.6), (57.0, 57.4)]
+    audio = speech(70.0, pauses)
+    places = boundaries(cut_at_pauses(codes(int(70 / UNIT)), audio))
+    assert len(places) == len(pauses)
+    for place, (start, end) in zip(places, pauses, strict=True):
+        assert start < place * UNIT < end
+
+
+def test_silence_that_was_dropped_moves_the_cuts() -> None:
+    """A tokenizer that trims begins to count at the sound."""
+    lead = 9.0
+    audio = speech(60.0, [(0.0, lead), (27.0, 27.5), (44.0, 44.5)])
+    tokens = codes(int(len(prepare_for_tokens(audio.samples, 8000)) / 1920))
+    places = boundaries(cut_at_pauses(tokens, audio))
+    assert [round(place * UNIT + lead - 0.05, 1) for place in places] == pytest.approx(
+        [27.25, 44.25], abs=0.25
+    )
+
+
+def test_digital_silence_can_be_cut() -> None:
+    audio = Audio(torch.cat([noise(5.0), torch.zeros(8000 * 60)]), 8000)
+    assert len(cut_at_pauses(codes(int(65 / UNIT)), audio)) >= 3
+
+
+def test_a_voice_is_made_from_where_the_sound_is() -> None:
+    audio = speech(90.0, [(0.0, 20.0), (36.0, 90.0)])
+    audio.samples[80 * 8000] = 0.9  # a click does not count as a voice
+    stretch = voice_stretch(audio)
+    assert stretch.seconds == pytest.approx(VOICE_SECONDS)
+    start = int((audio.samples.unfold(0, 400, 1) == stretch.samples[:400]).all(1).nonzero())
+    assert start / 8000 + 0.12 >= 20.0
+    assert start / 8000 + VOICE_SECONDS <= 36.12
+
+
+@pytest.mark.parametrize("lead", [0.0, 3.0])
+def test_units_are_never_promised_in_vain(lead: float) -> None:
+    audio = speech(12.0, [(0.0, lead), (10.0, 12.0)], rate=22050)
+    trimmed = len(prepare_for_tokens(audio.samples, 22050)) // 1920
+    assert trimmed - 4 <= sound_units(audio, SPEC) <= trimmed
+    assert sound_units(audio, SPEC) * UNIT <= 10.0 - lead + UNIT
