@@ -1,6 +1,21 @@
 """Measuring edits: metrics, judges, the edit benchmark and its reports.
 
 - ``contracts``: what every metric and judge reads and says.
+- ``words``, ``recognizer``, ``normalize``: word and character error rates, Whisper, texts made
+  comparable.
+- ``speakers``: similarity to the source and margins against other speakers.
+- ``quality``: DNSMOS and DistillMOS.
+- ``prosody``, ``pitch``, ``frames``: melody, voicing, level and tempo; F0 trackers; loudness.
+- ``silence``: silence and how much of what could be removed is left.
+- ``boundary``: jumps where two pieces were joined.
+- ``bootstrap``: 95 % intervals by resampling speakers.
+- ``extras``: optional packages, found or named as missing.
+- ``benchmark_data``, ``recordings``, ``selection``: rows of the edit benchmark, recordings in their
+  place, and which of them to run.
+- ``edit_benchmark``, ``workers``, ``systems``: the run, in several processes; what is measured.
+- ``registry``, ``measuring``: metrics and judges by name, and at work on a run.
+- ``scoring``, ``summary``: what counts as success, and tables of it.
+- ``report``, ``report_page``, ``report_plots``: files, pages and pictures.
 """
 
 from __future__ import annotations
