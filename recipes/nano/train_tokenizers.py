@@ -1,15 +1,16 @@
 """Stage 5: the two tokenizers.
 
 The linguistic encoder learns which phone is spoken, three times per 60 ms frame; its centroids are
-k-means of what it computes. The semantic encoder learns, through its codebook, what those codes
-leave out: the mel given them and the recording's average, pitch, voicing and, lightly, phones.
-Prosody is meant to stay in the codes: an editor can only change what they carry (paper, section
-2.1). A codebook that must name phones first has no room left for the sound, and nobody understands
-what is decoded from it: at 10 bits per 40 ms, plain k-means of mel frames did better than that.
+k-means of what it computes. The semantic encoder learns where on a sphere 40 ms of sound lie if
+distance there is distance between mels (relative to the recording's average), so that k-means of
+that divides the sounds; pitch, voicing and, lightly, phones are learned beside it. Prosody is meant
+to stay in the codes: an editor can only change what they carry (paper, section 2.1).
+
+A codebook that names phones first leaves no room for the sound, and nobody understands what is
+decoded from it; one trained through straight-through gradients was still far behind after as long.
 
     python -m recipes.nano.train_tokenizers linguistic runs/nano/features -o runs/nano/linguistic
-    python -m recipes.nano.train_tokenizers semantic runs/nano/features -o runs/nano/semantic \
-        --linguistic runs/nano/linguistic/model
+    python -m recipes.nano.train_tokenizers semantic runs/nano/features -o runs/nano/semantic
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 from recipes.nano.features import KINDS, Features
 from recipes.nano.loop import run
 from recipes.nano.phones import PHONES
-from stepaudio.tokenizers.features import apply_cmvn, low_frame_rate
+from stepaudio.tokenizers.features import low_frame_rate
 from stepaudio.tokenizers.linguistic import LinguisticConfig, LinguisticTokenizer
 from stepaudio.tokenizers.semantic import SemanticConfig, SemanticTokenizer
 
@@ -179,91 +180,26 @@ class ConvBlock(nn.Module):
 
 
 class SemanticTrainer(nn.Module):
-    """The encoder, its codebook and the heads that say what the codes must keep."""
+    """The encoder, and the heads that say what it must keep besides the sound."""
 
     axes: Tensor
     anchor: Tensor
-    counts: Tensor
-    steps: Tensor
 
-    def __init__(self, features: Features, linguistic: LinguisticTokenizer, start: int) -> None:
+    def __init__(self, features: Features) -> None:
         super().__init__()
         config = SemanticConfig.nano()
         width = config.width
-        self.start, self.rows = start, Rows(features, SEMANTIC_SECONDS)
-        # Not a child module: its weights are not this training's.
-        self.linguistic = (linguistic.eval(),)
-        self.said = nn.Embedding(len(linguistic.codebook), width)
+        self.rows = Rows(features, SEMANTIC_SECONDS)
         self.tokenizer = SemanticTokenizer(config)
         self.tokenizer.quantizer._codebook.embed.requires_grad_(False)
         self.inner = nn.Sequential(ConvBlock(width), ConvBlock(width), nn.Linear(width, 2 * width))
         self.heads = nn.Linear(width, len(PHONES) + 2)
-        self.direct = nn.Linear(width, 2 * 80)
-        self.average = nn.Linear(80, width)
-        self.outer = nn.Sequential(ConvBlock(width), ConvBlock(width), nn.Linear(width, 80))
         isometry = torch.linalg.qr(torch.randn(width, 2 * 80 + 1)).Q.T
         self.register_buffer("axes", isometry[:-1].clone())
         self.register_buffer("anchor", isometry[-1].clone())
-        self.register_buffer("counts", torch.ones(config.codes))
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-
-    @property
-    def codebook(self) -> Tensor:
-        """Unit-norm codes ``[K, D]``."""
-        return self.tokenizer.quantizer._codebook.embed
-
-    def quantize(self, hidden: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Straight-through codes, the commitment loss and the perplexity of the codes used."""
-        unit = F.normalize(hidden, dim=-1)
-        if self.training:
-            self.steps += 1
-        if int(self.steps) < self.start:
-            return unit, unit.new_zeros(()), unit.new_zeros(())
-        flat = unit.detach().flatten(0, 1)
-        if self.training and int(self.steps) == self.start:
-            self.codebook.copy_(F.normalize(self._initial(), dim=-1))
-        index = (flat @ self.codebook.T).argmax(-1)
-        used = torch.bincount(index, minlength=len(self.codebook)).float()
-        if self.training:
-            self.counts.mul_(0.99).add_(used, alpha=0.01)
-            sums = torch.zeros_like(self.codebook).index_add_(0, index, flat)
-            mean = sums / used.clamp_min(1)[:, None]
-            pull = (used / self.counts.clamp_min(1e-3) * 0.01).clamp(0, 0.5)[:, None]
-            moved = torch.where(
-                used[:, None] > 0, self.codebook + pull * (mean - self.codebook), self.codebook
-            )
-            dead = self.counts < 0.04 * used.sum() / len(used)
-            chosen = torch.from_numpy(rng.integers(0, len(flat), int(dead.sum())))
-            moved[dead] = flat[chosen]
-            self.counts[dead] = used.sum() / len(used)
-            self.codebook.copy_(F.normalize(moved, dim=-1))
-        code = self.codebook[index].view_as(unit)
-        commitment = (unit - code).square().sum(-1).mean()
-        share = used / used.sum()
-        perplexity = torch.exp(-(share * (share + 1e-9).log()).sum())
-        return unit + (code - unit).detach(), commitment, perplexity
-
-    @torch.no_grad()
-    def _initial(self) -> Tensor:
-        rng = np.random.default_rng(3)
-        states = []
-        for _ in range(64):
-            mel = self.rows.draw(rng, ("whisper",))["whisper"].transpose(1, 2)
-            hidden, _ = self.tokenizer.hidden(mel, torch.full((len(mel),), mel.shape[-1]))
-            states.append(F.normalize(hidden, dim=-1).flatten(0, 1))
-        return kmeans(torch.cat(states), len(self.codebook), 8)
-
-    @torch.no_grad()
-    def _linguistic_codes(self, fbank: Tensor) -> Tensor:
-        (tokenizer,) = self.linguistic
-        stacked = apply_cmvn(low_frame_rate(fbank), tokenizer.cmvn_shift, tokenizer.cmvn_scale)
-        return tokenizer.quantize(tokenizer.hidden(stacked))
 
     def place(self, relative: Tensor) -> Tensor:
-        """Where a 40 ms frame lies on the sphere if distance there is distance between mels.
-
-        Before there is a codebook the encoder is drawn to these points, so that dividing the
-        sphere into codes divides the sounds.
+        """Where 40 ms lie on the sphere.
 
         Args:
             relative: ``[B, 2 N, 80]`` mel relative to the recording's average.
@@ -275,27 +211,20 @@ class SemanticTrainer(nn.Module):
         return F.normalize(pairs @ self.axes / 16.0 + self.anchor, dim=-1)
 
     def loss(self, rng: np.random.Generator, progress: float) -> dict[str, Tensor]:
-        """Mel, pitch, voicing and phones from the codes."""
+        """Distance to the place of the sound; pitch, voicing and phones."""
         # The sound is told relative to its average: an encoder must hear enough of one recording.
         single = bool(rng.random() < SINGLE_SHARE)
-        batch = self.rows.draw(rng, ("fbank", "whisper", "mel", "target"), single)
-        said = self._linguistic_codes(batch["fbank"])
+        batch = self.rows.draw(rng, ("whisper", "mel", "target"), single)
         x = colour(batch["whisper"], rng, 0.03).transpose(1, 2)
         hidden, _ = self.tokenizer.hidden(x, torch.full((len(x),), x.shape[-1]))
-        code, commitment, perplexity = self.quantize(hidden, rng)
+        unit = F.normalize(hidden, dim=-1)
+        count = min(unit.shape[1], batch["mel"].shape[1] // 2)
+        relative = (batch["mel"] - batch["average"])[:, : 2 * count]
+        placed = (unit[:, :count] - self.place(relative)).square().sum(-1).mean()
         # Unit vectors have tiny elements, which linear maps would take thousands of steps to scale.
-        code = code * code.shape[-1] ** 0.5
-        inner = self.inner(code).unflatten(-1, (2, -1)).flatten(1, 2)
-        frames = min(inner.shape[1], batch["mel"].shape[1])
-        inner, mel, target = (
-            inner[:, :frames],
-            batch["mel"][:, :frames],
-            batch["target"][:, :frames],
-        )
-        heads = self.heads(inner)
-        average = batch["average"][:, :frames]
-        said = self.said(said.repeat_interleave(3, dim=1)[:, :frames])
-        sound = self.outer(inner + said + self.average(average / 4))
+        inner = self.inner(unit[:, :count] * unit.shape[-1] ** 0.5)
+        heads = self.heads(inner.unflatten(-1, (2, -1)).flatten(1, 2))
+        target = batch["target"][:, : 2 * count]
         phones, voiced = target[..., 0].long(), target[..., 2]
         known = phones >= 0
         phone = F.cross_entropy(
@@ -305,34 +234,24 @@ class SemanticTrainer(nn.Module):
             (heads[..., 0] - (target[..., 1] - 5) / 0.3).abs() * voiced
         ).sum() / voiced.sum().clamp_min(1)
         voicing = F.binary_cross_entropy_with_logits(heads[..., 1], voiced)
-        # Silence is noise that no code can hold: it must not use up the codebook.
-        relative = mel - average
-        weight = torch.where(relative.mean(dim=-1, keepdim=True) > -1.0, 1.0, 0.3)
-        weight = weight / weight.mean()
-        missed = (sound - relative).abs()
-        reconstruction = (weight * missed).mean()
-        # Frames that sound alike shall lie close together where the codes divide the space.
-        line = self.direct(code).unflatten(-1, (2, -1)).flatten(1, 2)[:, :frames]
-        direct = (weight * (line - relative).abs()).mean()
-        placed = hidden.new_zeros(())
-        if int(self.steps) < self.start:
-            whole = min(hidden.shape[1], relative.shape[1] // 2)
-            wanted = self.place(relative[:, : 2 * whole])
-            placed = (F.normalize(hidden[:, :whole], dim=-1) - wanted).square().sum(-1).mean()
-        loss = (
-            4.0 * placed
-            + 0.25 * phone
-            + 0.2 * (pitch + voicing)
-            + 2.0 * reconstruction
-            + 1.0 * direct
-            + 0.3 * commitment
-        )
         hit = ((heads[..., 2:].argmax(-1) == phones) & known).sum() / known.sum().clamp_min(1)
         return {
-            "loss": loss, "phone": phone, "pitch": pitch, "voicing": voicing,
-            "mel": missed.mean(), "loud": reconstruction, "direct": direct,
-            "placed": placed, "commitment": commitment, "perplexity": perplexity, "accuracy": hit,
+            "loss": 4.0 * placed + 0.25 * phone + 0.2 * (pitch + voicing),
+            "placed": placed, "phone": phone, "pitch": pitch, "voicing": voicing, "accuracy": hit,
         }  # fmt: skip
+
+    @torch.no_grad()
+    def fit_codes(self, hours: float, rounds: int = 15) -> None:
+        """K-means of the directions the encoder computes."""
+        rng = np.random.default_rng(3)
+        self.eval()
+        states = []
+        for _ in track(range(round(hours * 3600 / SEMANTIC_SECONDS)), "k-means features"):
+            mel = self.rows.draw(rng, ("whisper",), single=True)["whisper"].transpose(1, 2)
+            hidden, _ = self.tokenizer.hidden(mel, torch.full((len(mel),), mel.shape[-1]))
+            states.append(F.normalize(hidden, dim=-1).flatten(0, 1))
+        codebook = self.tokenizer.quantizer._codebook.embed
+        codebook.copy_(F.normalize(kmeans(torch.cat(states), len(codebook), rounds), dim=-1))
 
 
 def main() -> None:
@@ -341,27 +260,18 @@ def main() -> None:
     parser.add_argument("which", choices=["linguistic", "semantic"])
     parser.add_argument("features")
     parser.add_argument("-o", "--out", required=True)
-    parser.add_argument("--linguistic", help="trained linguistic tokenizer, for the semantic one")
     parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument(
-        "--vq-start", type=int, default=1300, help="steps before the codebook is used"
-    )
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     out, features = Path(args.out), Features(args.features)
-    trainer: LinguisticTrainer | SemanticTrainer
-    if args.which == "linguistic":
-        trainer = LinguisticTrainer(features)
-    elif args.linguistic:
-        linguistic = LinguisticTokenizer.from_pretrained(args.linguistic)
-        trainer = SemanticTrainer(features, linguistic, args.vq_start)
-    else:
-        parser.error("the semantic tokenizer needs --linguistic")
+    trainer = (LinguisticTrainer if args.which == "linguistic" else SemanticTrainer)(features)
     run(out=out, models={"trainer": trainer}, loss=trainer.loss, minutes=args.minutes, lr=1.2e-3)
     if isinstance(trainer, LinguisticTrainer):
         trainer.fit_centroids(hours=1.5)
+    else:
+        trainer.fit_codes(hours=1.5)
     trainer.tokenizer.save_pretrained(out / "model", force=True)
 
 
