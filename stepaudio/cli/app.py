@@ -11,6 +11,7 @@ from stepaudio import __version__
 from stepaudio.cli.convert import convert
 from stepaudio.cli.doctor import doctor
 from stepaudio.cli.edit import edit
+from stepaudio.cli.evaluate import benchmark, files
 from stepaudio.cli.failures import told_in_one_line
 from stepaudio.cli.plot import plot
 from stepaudio.cli.speak import speak, voice
@@ -37,6 +38,15 @@ _COMMANDS: tuple[Callable[..., Any], ...] = (
 )
 for _command in _COMMANDS:
     app.command()(told_in_one_line(_command))
+
+_evaluation = typer.Typer(
+    no_args_is_help=True,
+    help="Measure edits and recordings.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _command in (benchmark, files):
+    _evaluation.command()(told_in_one_line(_command))
+app.add_typer(_evaluation, name="eval")
 
 
 def _show_version(wanted: bool) -> None:

@@ -14,7 +14,20 @@ from stepaudio.cli import app
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-COMMANDS: dict[str, Any] = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def commands(group: Any, before: str = "") -> dict[str, Any]:
+    """By the words that call them: ``edit``, but ``eval benchmark``."""
+    found: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            found |= commands(command, f"{before}{name} ")
+        else:
+            found[before + name] = command
+    return found
+
+
+COMMANDS = commands(typer.main.get_command(app))
 SECTIONS = {
     part.split("\n", 1)[0].strip(): part.split("\n", 1)[1] for part in PAGE.split("\n## ")[1:]
 }
@@ -71,5 +84,7 @@ def test_options_in_common_exist() -> None:
 @pytest.mark.parametrize("line", examples())
 def test_examples_parse(line: str) -> None:
     words = shlex.split(line.replace("$$", "$"))[1:]
-    assert words[0] in COMMANDS, f"no such command: {words[0]}"
-    COMMANDS[words[0]].make_context(words[0], words[1:])
+    length = 2 if " ".join(words[:2]) in COMMANDS else 1
+    name = " ".join(words[:length])
+    assert name in COMMANDS, f"no such command: {name}"
+    COMMANDS[name].make_context(name, words[length:])
