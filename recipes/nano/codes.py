@@ -109,7 +109,7 @@ def main() -> None:
         mel = features.get(item, "whisper").T[None]
         parts = [
             semantic.quantize(semantic.hidden(m, torch.tensor([m.shape[-1]]))[0])[0]
-            for m in mel.split(3000, dim=-1)
+            for m in torch.split(mel, 3000, dim=-1)
             if m.shape[-1] >= 4
         ]
         tokens = truncate(SpeechTokens(codes, torch.cat(parts), spec))

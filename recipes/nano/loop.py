@@ -29,7 +29,7 @@ def run(
     clip: float = 1.0,
     save_every: float = 120.0,
     no_decay: Iterable[str] = (),
-    on_save: Callable[[], None] | None = None,
+    on_save: Callable[[], object] | None = None,
 ) -> None:
     """Train for a budget of minutes, resuming from ``out/state.pt`` if it is there.
 
@@ -99,7 +99,7 @@ def run(
             group["lr"] = lr * max(scale, 1e-3)
         losses = loss(rng, progress)
         optimizer.zero_grad(set_to_none=True)
-        losses["loss"].backward()
+        losses["loss"].backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_([p for _, p in named], clip)
         if torch.isfinite(norm):
             optimizer.step()

@@ -190,7 +190,7 @@ def main() -> None:
 
     run(
         out=out, models={"decoder": decoder}, loss=loss, minutes=args.minutes, lr=1e-3,
-        on_save=lambda: decoder.save_pretrained(out / "model", force=True) and None,
+        on_save=lambda: decoder.save_pretrained(out / "model", force=True),
     )  # fmt: skip
 
 

@@ -166,8 +166,8 @@ def main() -> None:
         width = max(len(ids) for ids, _ in drawn)
         ids = torch.stack([F.pad(torch.tensor(r), (0, width - len(r))) for r, _ in drawn])
         wanted = torch.full_like(ids, -100)
-        for line, (row, begin) in zip(wanted, drawn, strict=True):
-            line[begin : len(row)] = torch.tensor(row[begin:])
+        for line, (row_ids, begin) in zip(wanted, drawn, strict=True):
+            line[begin : len(row_ids)] = torch.tensor(row_ids[begin:])
         hidden = lm.model(lm.model.embed_tokens(ids[:, :-1]))
         keep = wanted[:, 1:] != -100
         logits, target = lm.lm_head(hidden[keep]), wanted[:, 1:][keep]
@@ -188,7 +188,7 @@ def main() -> None:
         minutes=args.minutes,
         lr=2e-3,
         no_decay=("embed_tokens",),
-        on_save=lambda: lm.save_pretrained(out / "model", force=True) and None,
+        on_save=lambda: lm.save_pretrained(out / "model", force=True),
     )
 
 

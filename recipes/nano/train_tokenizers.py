@@ -155,7 +155,10 @@ def kmeans(x: Tensor, codes: int, rounds: int) -> Tensor:
     centres = x[torch.randperm(len(x), generator=generator)[:codes]].clone()
     for _ in track(range(rounds), "k-means"):
         nearest = torch.cat(
-            [(p @ centres.T - centres.square().sum(-1) / 2).argmax(-1) for p in x.split(65536)]
+            [
+                (p @ centres.T - centres.square().sum(-1) / 2).argmax(-1)
+                for p in torch.split(x, 65536)
+            ]
         )
         counts = torch.bincount(nearest, minlength=codes)
         sums = torch.zeros_like(centres).index_add_(0, nearest, x)
@@ -176,7 +179,8 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Add what the convolutions see."""
-        return x + self.flat(F.gelu(self.wide(self.norm(x).transpose(1, 2)).transpose(1, 2)))
+        y: Tensor = x + self.flat(F.gelu(self.wide(self.norm(x).transpose(1, 2)).transpose(1, 2)))
+        return y
 
 
 class SemanticTrainer(nn.Module):
@@ -207,7 +211,7 @@ class SemanticTrainer(nn.Module):
         Returns:
             ``[B, N, D]`` of unit length.
         """
-        pairs = relative.clamp_min(-5.0).unflatten(1, (-1, 2)).flatten(2)
+        pairs = relative.clamp_min(-5.0).reshape(len(relative), -1, 2 * relative.shape[-1])
         return F.normalize(pairs @ self.axes / 16.0 + self.anchor, dim=-1)
 
     def loss(self, rng: np.random.Generator, progress: float) -> dict[str, Tensor]:
