@@ -8,9 +8,9 @@ because the layout of the files is not fixed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -18,6 +18,8 @@ from stepaudio.convert.sources import require_file
 from stepaudio.errors import CheckpointError
 
 __all__ = ["TAG", "YamlSettings", "read_yaml"]
+
+T = TypeVar("T")
 
 #: Key under which a mapping keeps its unknown tag.
 TAG = "!tag"
@@ -114,101 +116,35 @@ class YamlSettings:
         Raises:
             CheckpointError: the value is not a number.
         """
-        value = self._find(key)
-        try:
-            return float(default if value is None else value)  # YAML 1.1 reads 3e-3 as text
-        except (TypeError, ValueError):
-            raise CheckpointError(f"{self.path}: {key} must be a number, not {value!r}") from None
+        return self._value(key, default, float, "a number")  # YAML 1.1 reads 3e-3 as text
 
     def optional_number(self, key: str, default: float | None) -> float | None:
         """Like :meth:`number`, but ``null`` stands for None."""
-        present = any(key in mapping for mapping in _mappings(self._node))
-        if self._find(key) is None:
-            return None if present else default
-        return self.number(key, 0.0)
+        if self._find(key, absent=default) is None:
+            return None
+        return self._value(key, default, float, "a number or null")
 
     def integer(self, key: str, default: int) -> int:
-        """The whole number under a key, at any depth, or the default.
-
-        Args:
-            key: what to look for.
-            default: stands in where the key is absent.
-
-        Returns:
-            The value.
-
-        Raises:
-            CheckpointError: the value is not a whole number.
-        """
-        value = self.number(key, default)
-        if not value.is_integer():
-            raise CheckpointError(f"{self.path}: {key} must be a whole number, not {value}")
-        return int(value)
+        """The whole number under a key; otherwise like :meth:`number`."""
+        return self._value(key, default, _whole, "a whole number")
 
     def flag(self, key: str, default: bool) -> bool:
-        """The truth value under a key, at any depth, or the default.
-
-        Args:
-            key: what to look for.
-            default: stands in where the key is absent.
-
-        Returns:
-            The value.
-
-        Raises:
-            CheckpointError: the value is neither true nor false.
-        """
-        value = self._find(key)
-        if value is None:
-            return default
-        if not isinstance(value, bool):
-            raise CheckpointError(f"{self.path}: {key} must be true or false, not {value!r}")
-        return value
+        """The truth value under a key; otherwise like :meth:`number`."""
+        return self._value(key, default, _truth, "true or false")
 
     def text(self, key: str, default: str) -> str:
-        """The text under a key, at any depth, or the default."""
-        value = self._find(key)
-        return default if value is None else str(value)
+        """The text under a key; otherwise like :meth:`number`."""
+        return self._value(key, default, str, "text")
 
     def integers(self, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
-        """The list of whole numbers under a key, at any depth, or the default.
-
-        Args:
-            key: what to look for.
-            default: stands in where the key is absent.
-
-        Returns:
-            The values.
-
-        Raises:
-            CheckpointError: the value is not such a list.
-        """
-        value = self._find(key)
-        if value is None:
-            return default
-        return self._integers(key, value)
+        """The list of whole numbers under a key; otherwise like :meth:`number`."""
+        return self._value(key, default, _integers, "a list of whole numbers")
 
     def integer_lists(
         self, key: str, default: tuple[tuple[int, ...], ...]
     ) -> tuple[tuple[int, ...], ...]:
-        """The list of lists of whole numbers under a key, at any depth, or the default.
-
-        Args:
-            key: what to look for.
-            default: stands in where the key is absent.
-
-        Returns:
-            The values.
-
-        Raises:
-            CheckpointError: the value is not such a list.
-        """
-        value = self._find(key)
-        if value is None:
-            return default
-        if not isinstance(value, list):
-            raise CheckpointError(f"{self.path}: {key} must be a list of lists, not {value!r}")
-        return tuple(self._integers(key, item) for item in value)
+        """The list of lists of whole numbers under a key; otherwise like :meth:`number`."""
+        return self._value(key, default, _integer_lists, "a list of lists of whole numbers")
 
     def agree(self, key: str, stored: int, path: Path) -> None:
         """Check that the number under a key, if there is one, is what the tensors show.
@@ -227,16 +163,20 @@ class YamlSettings:
                 f"{self.path} says {key} is {said}, but {path} was made with {stored}"
             )
 
-    def _integers(self, key: str, value: Any) -> tuple[int, ...]:
-        if not isinstance(value, list) or not all(type(item) is int for item in value):
-            raise CheckpointError(f"{self.path}: {key} must list whole numbers, not {value!r}")
-        return tuple(value)
+    def _value(self, key: str, default: T, read: Callable[[Any], T], kind: str) -> T:
+        value = self._find(key)
+        if value is None:
+            return default
+        try:
+            return read(value)
+        except (TypeError, ValueError):
+            raise CheckpointError(f"{self.path}: {key} must be {kind}, not {value!r}") from None
 
-    def _find(self, key: str) -> Any:
+    def _find(self, key: str, absent: Any = None) -> Any:
         for mapping in _mappings(self._node):
             if key in mapping:
                 return self._resolve(mapping[key])
-        return None
+        return absent
 
     def _resolve(self, value: Any) -> Any:
         """Follow ``!ref <name>`` to another place of the file; ``<a[b]>`` is ``b`` within ``a``."""
@@ -260,3 +200,28 @@ def _mappings(node: dict[Any, Any]) -> Iterator[dict[Any, Any]]:
             if isinstance(value, dict) and id(value) not in seen:
                 seen.add(id(value))
                 queue.append(value)
+
+
+def _whole(value: Any) -> int:
+    number = float(value)
+    if not number.is_integer():
+        raise ValueError
+    return int(number)
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _integers(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or not all(type(item) is int for item in value):
+        raise TypeError
+    return tuple(value)
+
+
+def _integer_lists(value: Any) -> tuple[tuple[int, ...], ...]:
+    if not isinstance(value, list):
+        raise TypeError
+    return tuple(_integers(item) for item in value)

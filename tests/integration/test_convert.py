@@ -325,7 +325,7 @@ def test_settings_by_key_not_by_layout(broken, tmp_path, converted):
         ("base_channels: 32", "base_channels: 64", "says base_channels is 64"),
         ("depth: 2", "depth: 3", "says depth is 3"),
         ("hop_size: 480", "hop_size: 240", "hop"),
-        ("hop_size: 480", "hop_size: many", "hop_size must be a number"),
+        ("hop_size: 480", "hop_size: many", "hop_size must be a whole number, not 'many'"),
         ("nb_harmonics: 8", "nb_harmonics: 8.5", "whole number"),
         ("mel_conf:", "other:", "no section 'mel_conf'"),
     ],
