@@ -1,0 +1,1 @@
+"""How the judges that we train ourselves are made: never from what trains or rewards the editor."""
