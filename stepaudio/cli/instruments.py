@@ -49,9 +49,9 @@ Judges = Annotated[
     list[str] | None,
     typer.Option(
         "--judge",
-        metavar="TASK=KIND:NAME",
-        help="Judge of a task, such as emotion=gemini:MODEL, style=openai:MODEL or "
-        "emotion=python:module:name; repeatable.",
+        metavar="TASK=KIND[:NAME]",
+        help="Judge of a task, such as style=rules, emotion=folder:PATH, emotion=gemini:MODEL or "
+        "style=openai:MODEL; repeatable.",
         rich_help_panel=MEASURE,
     ),
 ]

@@ -230,8 +230,9 @@ class _Session:
         row = self.rows[item.row]
         before: Path | None = row.recording
         if row.prompt_audio is not None:
-            edited = item.step != "iter0"
-            before = self.store.wav(row.id, "iter0") if edited else None
+            # Nothing was before speech from text. For a judge of changes, nothing changed in it.
+            made = tagged or item.step != "iter0"
+            before = self.store.wav(row.id, "iter0") if made else None
             before = row.prompt_audio if source == "voice" else before
         return Sample(
             id=f"{item.row}/{item.step}",

@@ -120,8 +120,8 @@ METRICS: Mapping[str, _Entry] = {
     "silence": _Entry(_silence),
 }
 
-#: What may stand before the colon of a judge.
-JUDGE_KINDS = ("folder", "gemini", "openai", "python")
+#: Kinds of judges; all but the first need a name after a colon.
+JUDGE_KINDS = ("rules", "folder", "gemini", "openai", "python")
 
 
 def load_metrics(
@@ -158,8 +158,9 @@ def load_judges(
     """Build judges.
 
     Args:
-        wanted: by task, ``"folder:PATH"`` of a classifier trained by the recipe,
-            ``"gemini:MODEL"``, ``"openai:MODEL"`` for anything that speaks OpenAI's format, or
+        wanted: by task, ``"rules"`` for styles and speeds that can be measured,
+            ``"folder:PATH"`` of a classifier trained by the recipe, ``"gemini:MODEL"``,
+            ``"openai:MODEL"`` for anything that speaks OpenAI's format, or
             ``"python:package.module:name"``, a judge or something that makes one.
         settings: what endpoints must be told.
 
@@ -175,11 +176,13 @@ def load_judges(
     missing: dict[str, str] = {}
     for task, name in wanted.items():
         kind, _, rest = name.partition(":")
-        if kind not in JUDGE_KINDS or not rest:
-            kinds = ", ".join(f"{one}:…" for one in JUDGE_KINDS)
+        if kind not in JUDGE_KINDS or bool(rest) == (kind == "rules"):
+            kinds = ", ".join(one if one == "rules" else f"{one}:…" for one in JUDGE_KINDS)
             raise EvaluationError(f"judge {name!r} of {task}: expected one of {kinds}")
         try:
-            if kind == "folder":
+            if kind == "rules":
+                judges[task] = _rules(task)
+            elif kind == "folder":
                 judges[task] = _classifier(task, rest)
             elif kind == "python":
                 judges[task] = _python_judge(rest)
@@ -188,6 +191,14 @@ def load_judges(
         except MissingExtraError as error:
             missing[f"judge of {task}"] = str(error)
     return judges, missing
+
+
+def _rules(task: str) -> Judge:
+    from stepaudio.evaluation.style_judge import StyleJudge
+
+    if task not in ("style", "speed"):
+        raise EvaluationError(f"there are rules for style and speed, not for {task}")
+    return StyleJudge()
 
 
 def _classifier(task: str, folder: str) -> Judge:

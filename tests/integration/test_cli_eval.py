@@ -138,7 +138,7 @@ def test_wrong_usage(arguments: list[str], message: str) -> None:
         (["benchmark", "bench", "-o", "out", "--tasks", "speed"], "no row has the task 'speed'"),
         (["benchmark", "bench", "-o", "out", "--metrics", "wer"], "unknown metric 'wer'"),
         (["benchmark", "bench", "-o", "bench", "--metrics", "none"], "is not empty"),
-        (["benchmark", "bench", "-o", "out", "--judge", "emotion=x:y"], "expected one of folder"),
+        (["benchmark", "bench", "-o", "out", "--judge", "emotion=x:y"], "expected one of rules"),
         (["benchmark", "bench", "-o", "out", "--model", "no/where/at/all"], "no/where/at/all"),
         (["files", "bench/emotion.jsonl", "-o", "out"], "emotion.jsonl:1: 'path' must name"),
     ],

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from eval_fakes import FakeSystem, LoudnessMetric, YesJudge, tone, write_benchmark, write_lines
 
 from stepaudio.errors import (
@@ -96,6 +97,10 @@ def test_metrics_hear_words_and_judges_see_tags(rows: list[Row], tmp_path: Path)
     assert metric.heard[0][0].text == "Well, why not?"
     assert judge.asked[0].text == "Well [Sigh], why not?"
     assert judge.asked[0].label == "[Sigh]"
+    # A judge of changes compares with iteration 0, and that with itself.
+    assert judge.asked[0].source is judge.asked[1].source
+    assert judge.asked[0].source is not None
+    assert torch.equal(judge.asked[0].source.samples, judge.asked[0].audio.samples)
 
 
 def test_nothing_is_asked_for_twice(ran: Ran) -> None:

@@ -65,8 +65,8 @@ def test_similarities_are_to_the_voice_and_of_a_whole_set() -> None:
 def test_unknown_names() -> None:
     with pytest.raises(EvaluationError, match="unknown metric 'wer'; choose from words"):
         load_metrics(["wer"], MetricSettings())
-    for name in ("claude", "gemini:", "emo:x"):
-        with pytest.raises(EvaluationError, match="expected one of folder"):
+    for name in ("claude", "gemini:", "emo:x", "rules:x"):
+        with pytest.raises(EvaluationError, match="expected one of rules, folder"):
             load_judges({"emotion": name}, JudgeSettings())
 
 
@@ -104,6 +104,13 @@ def test_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MY_KEY")
     with pytest.raises(JudgeError, match="MY_KEY"):
         load_judges({"emotion": "openai:m"}, settings)
+
+
+def test_rules() -> None:
+    judges, _ = load_judges({"style": "rules", "speed": "rules"}, JudgeSettings())
+    assert {"whisper", "faster"} <= set(judges["style"].labels)
+    with pytest.raises(EvaluationError, match="not for emotion"):
+        load_judges({"emotion": "rules"}, JudgeSettings())
 
 
 def test_a_folder_without_a_classifier(tmp_path: Path) -> None:
