@@ -10,6 +10,12 @@
 - ``boundary``: jumps where two pieces were joined.
 - ``bootstrap``: 95 % intervals by resampling speakers.
 - ``extras``: optional packages, found or named as missing.
+- ``llm_judge``, ``llm_endpoints``, ``judge_prompts``: an audio language model as a judge, the two
+  wire formats, the questions.
+- ``clip_classifier``, ``confusion``, ``classifier_judge``: a small classifier, how far it can be
+  trusted, and the judge of both.
+- ``event_judge``: inserted sounds and whether they are in their place.
+- ``style_judge``, ``envelope``: styles by rule against the source; how far formants moved.
 - ``benchmark_data``, ``recordings``, ``selection``: rows of the edit benchmark, recordings in their
   place, and which of them to run.
 - ``edit_benchmark``, ``workers``, ``systems``: the run, in several processes; what is measured.
