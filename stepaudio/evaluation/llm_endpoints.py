@@ -44,9 +44,10 @@ class Reply:
 
 
 class EndpointProblem(JudgeError):
-    """A request failed.
+    """A request failed; each argument is an attribute too.
 
-    Attributes:
+    Args:
+        message: what happened, without the key.
         again: another try may help.
         wait: seconds the server asks to wait before it; None if it does not say.
         maybe_charged: the server may have done the work all the same.
