@@ -91,7 +91,8 @@ def render(
     ) / 8.686
 
     def moved(log_spectrum: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return warp_frequencies(log_spectrum.T[index], warp).T + log_gain[:, None]
+        out: npt.NDArray[np.float32] = warp_frequencies(log_spectrum.T[index], warp).T
+        return out + log_gain[:, None]
 
     pitch = change_pitch(change_pitch(f0[index], speaker, FRAME_RATE), change, FRAME_RATE)
     harmonic, noise, free = moved(harmonic), moved(noise), moved(free)
@@ -102,7 +103,7 @@ def render(
         envelope -= (np.clip(600 - frequencies, 0, 600) / 600 * 1.8)[:, None]
         noise, harmonic, free = envelope, harmonic - 20, free - 20
     rng = np.random.default_rng(seed)
-    return dsp.synth(
+    sound: npt.NDArray[np.float32] = dsp.synth(
         harmonic.astype(np.float32),
         phase[:, index],
         noise.astype(np.float32),
@@ -111,6 +112,7 @@ def render(
         pitch,
         rng,
     )
+    return sound
 
 
 def pseudo_speaker(rng: random.Random) -> VoiceChange:

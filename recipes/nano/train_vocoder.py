@@ -38,7 +38,7 @@ class Crops:
 
     def draw(self, rng: np.random.Generator, count: int) -> Tensor:
         """``[count, S]`` samples; every manifest is as likely as the others."""
-        rows = []
+        rows: list[Tensor] = []
         while len(rows) < count:
             group = self.groups[int(rng.integers(len(self.groups)))]
             with soundfile.SoundFile(group[int(rng.integers(len(group)))]) as file:

@@ -15,6 +15,7 @@ import zlib
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -120,7 +121,8 @@ class Analysed:
         wave = speak(f0, np.exp(envelope / 2), np.clip(noise, 0, 1), self.seed)
         # The rule's level counts from the level of the recording.
         loudness = np.sqrt(np.mean(wave**2) + 1e-12)
-        return wave * (self.loudness / loudness * 10 ** (change.gain_db / 20)).astype(np.float32)
+        gain: Array = (self.loudness / loudness * 10 ** (change.gain_db / 20)).astype(np.float32)
+        return wave * gain
 
 
 def speak(f0: Array, envelope: Array, noise: Array, seed: int) -> Array:
@@ -157,7 +159,8 @@ def add_noise(samples: Array, noise: Array, rng: random.Random) -> Array:
     room = np.exp(-np.arange(2400) / 16000 / 0.05) * tail * rng.uniform(0, 0.06)
     room[0] = 1.0
     wet = fftconvolve(samples, room)[: len(samples)]
-    return (wet + noise * level * 10 ** (-rng.uniform(0, 15) / 20)).astype(np.float32)
+    noisy: Array = (wet + noise * level * 10 ** (-rng.uniform(0, 15) / 20)).astype(np.float32)
+    return noisy
 
 
 def add_silence(samples: Array, phones: list[tuple[int, float]], rng: random.Random) -> Array:
@@ -191,7 +194,11 @@ def transform_one(
         key = f"{utterance.id}.{number}"
         source = out / "audio" / f"{key}.flac"
         write_audio(source, piece, RATE)
-        common = {"speaker": utterance.speaker, "text": text, "lang": utterance.lang}
+        common: dict[str, Any] = {
+            "speaker": utterance.speaker,
+            "text": text,
+            "lang": utterance.lang,
+        }
         rows.append(Utterance(id=key, path=str(source), labels={"phones": phones}, **common))
         analysed = Analysed(piece)
         for change in rng.sample(sorted(CHANGES), edits):

@@ -92,7 +92,8 @@ def change_pitch(f0: Array, change: VoiceChange, frame_rate: float) -> Array:
 def frequency_gain_db(frequencies: Array, change: VoiceChange) -> Array:
     """Level and tilt of a rule, dB for each frequency in Hz."""
     octaves = np.log2(np.clip(frequencies, 125.0, 8000.0) / 500.0)
-    return (change.gain_db + change.tilt_db * octaves / 3.0).astype(np.float32)
+    gain: Array = (change.gain_db + change.tilt_db * octaves / 3.0).astype(np.float32)
+    return gain
 
 
 def warp_frequencies(spectrum: Array, factor: float) -> Array:
@@ -104,4 +105,5 @@ def warp_frequencies(spectrum: Array, factor: float) -> Array:
     low = np.floor(position).astype(np.int64)
     high = np.minimum(low + 1, bins - 1)
     weight = (position - low).astype(np.float32)
-    return spectrum[:, low] * (1 - weight) + spectrum[:, high] * weight
+    warped: Array = spectrum[:, low] * (1 - weight) + spectrum[:, high] * weight
+    return warped
