@@ -33,7 +33,7 @@ from stepaudio.interfaces import FlowDecoder
 from stepaudio.tokenizers.interleave import interleave, regroup_for_decoder
 from stepaudio.types import FlowSpec, MelSpec, SpeechTokens, TokenSpec, VoicePrompt
 
-__all__ = ["FlowConfig", "TokenFlowDecoder", "stretch_mel"]
+__all__ = ["FlowConfig", "TokenFlowDecoder", "cut_mel", "stretch_mel"]
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,17 @@ class FlowConfig:
         solver: how the flow is integrated.
         temperature: scale of the noise the flow starts from; 1 as published. A small model whose
             velocity is not exact yet is clearer, and flatter, below 1.
+        start: time the flow begins at, from noise and token features mixed as at that time; 0,
+            from noise alone, as published. A later start keeps what the token features of a small
+            model already say and leaves the detail to the flow (the shallow diffusion of Liu et
+            al. 2022, "DiffSinger", section 3.2).
         mel_scale: None lets the flow work on log-mel, as published. A number lets it work on the
             difference to the average spectrum of the voice prompt, over this number: level,
             room and microphone come from the prompt, and a small network need not learn them.
+        stretch_prompt: give the prompt's mel as many frames as its tokens stand for by repeating or
+            dropping some, as published. False cuts it instead: right for a tokenizer whose codes
+            begin where the recording does, and a mel that is in step with its tokens is easier to
+            learn from.
         published_rounding: round the prompt mel and the speaker embedding to bfloat16 first, as
             the published caller does.
     """
@@ -67,7 +75,9 @@ class FlowConfig:
     guidance: float = 0.7
     solver: Solver = "euler"
     temperature: float = 1.0
+    start: float = 0.0
     mel_scale: float | None = None
+    stretch_prompt: bool = True
     published_rounding: bool = False
 
     def __post_init__(self) -> None:
@@ -76,6 +86,8 @@ class FlowConfig:
                 f"velocity.mel_channels {self.velocity.mel_channels} must equal "
                 f"mel.n_mels {self.mel.n_mels}"
             )
+        if not 0.0 <= self.start < 1.0:
+            raise ValueError(f"start must be at least 0 and below 1, got {self.start}")
         if self.mel_scale is not None and not self.mel_scale > 0:
             raise ValueError(f"mel_scale must be above 0 or None, got {self.mel_scale}")
         rate = self.tokens.semantic.rate * self.encoder.up_factor
@@ -96,6 +108,7 @@ class FlowConfig:
             tokens=TokenSpec(linguistic_size=1024, semantic_size=2048),
             speaker_dim=96,
             mel_scale=2.0,
+            stretch_prompt=False,
             encoder=ConformerConfig(width=192, heads=4, ffn=768, blocks=3, up_blocks=2),
             velocity=DiTConfig(width=192, depth=5, heads=3, head_dim=64, mlp_ratio=3.0),
         )
@@ -139,6 +152,20 @@ def stretch_mel(mel: Tensor, frames: int) -> Tensor:
         ``[C, frames]``; frame ``i`` is frame ``floor(i T / frames)``.
     """
     return functional.interpolate(mel[None], size=frames, mode="nearest")[0]
+
+
+def cut_mel(mel: Tensor, frames: int) -> Tensor:
+    """Give a mel another number of frames by cutting its end or repeating its last frame.
+
+    Args:
+        mel: ``[C, T]``, not empty.
+        frames: wanted.
+
+    Returns:
+        ``[C, frames]``.
+    """
+    missing = max(0, frames - mel.shape[1])
+    return torch.cat([mel[:, :frames], mel[:, -1:].expand(-1, missing)], dim=1)
 
 
 class TokenFlowDecoder(Pretrained, FlowDecoder):
@@ -216,7 +243,8 @@ class TokenFlowDecoder(Pretrained, FlowDecoder):
         """
         if self.config.published_rounding:
             mel = mel.bfloat16()
-        return stretch_mel(mel.float(), frames)
+        fit = stretch_mel if self.config.stretch_prompt else cut_mel
+        return fit(mel.float(), frames)
 
     def average_mel(self, mel: Tensor) -> Tensor:
         """What the flow's mel is relative to: the average of the louder frames of a recording.
@@ -286,7 +314,8 @@ class TokenFlowDecoder(Pretrained, FlowDecoder):
             ``[B, T, C]``, prompt frames included, for :meth:`absolute_mel`.
         """
         rate = self.config.guidance if guidance is None else guidance
-        times = cosine_schedule(self.config.steps if steps is None else steps, device=mu.device)
+        times = self.schedule(steps).to(mu.device)
+        start = self.start_point(noise, mu)
         mask = None if mask is None else _unless_full(mask)
         if rate:
             mu, speaker, known = (with_unconditional(c) for c in (mu, speaker, known))
@@ -297,8 +326,34 @@ class TokenFlowDecoder(Pretrained, FlowDecoder):
             v = self.estimator(x, t.to(mu.dtype).expand(len(x)), mu, speaker, known, mask).float()
             return guide(v, rate) if rate else v
 
-        start = noise.float() * self.config.temperature
         return solve(velocity, start, times, self.config.solver)
+
+    def schedule(self, steps: int | None = None) -> Tensor:
+        """Times between the solver steps.
+
+        Args:
+            steps: number of steps; None uses the configured number.
+
+        Returns:
+            ``[steps + 1]`` from the configured start to 1.
+        """
+        start = self.config.start
+        times = cosine_schedule(self.config.steps if steps is None else steps)
+        return start + (1.0 - start) * times if start else times
+
+    def start_point(self, noise: Tensor, mu: Tensor) -> Tensor:
+        """What the flow begins with.
+
+        Args:
+            noise: ``[B, T, C]`` standard normal.
+            mu: ``[B, T, C]`` token features.
+
+        Returns:
+            ``[B, T, C]`` float32.
+        """
+        point = noise.float() * self.config.temperature
+        start = self.config.start
+        return (1.0 - start) * point + start * mu.float() if start else point
 
     @torch.no_grad()
     def decode(

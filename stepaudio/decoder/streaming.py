@@ -16,7 +16,7 @@ from torch import Tensor
 from stepaudio.decoder.chunking import Chunk, ChunkPolicy, IdBuffer
 from stepaudio.decoder.conformer import EncoderState
 from stepaudio.decoder.dit import DiTState
-from stepaudio.decoder.flow_matching import cosine_schedule, guide, solve, with_unconditional
+from stepaudio.decoder.flow_matching import guide, solve, with_unconditional
 from stepaudio.errors import SpecMismatchError
 from stepaudio.types import VoicePrompt
 
@@ -97,7 +97,7 @@ def start_stream(
         The state before the first chunk.
     """
     config = flow.config
-    times = cosine_schedule(config.steps if steps is None else steps)
+    times = flow.schedule(steps)
     evaluations = (len(times) - 1) * (2 if config.solver == "midpoint" else 1)
     projected = flow.project_speaker(speaker[None])
     state = FlowState(
@@ -153,6 +153,7 @@ def _decode_chunk(
     embedded = flow.input_embedding(pairs[None].to(speaker.device))
     features, encoder = flow.encoder.stream(embedded, state.encoder, last=last)
     mu, known = flow.encoder_proj(features), known[None].to(speaker)
+    start = flow.start_point(noise[None].to(mu.device), mu)
     if rate:
         mu, speaker, known = (with_unconditional(c) for c in (mu, speaker, known))
     before = iter(state.velocity)
@@ -165,7 +166,6 @@ def _decode_chunk(
         after.append(cache)
         return guide(v.float(), rate) if rate else v.float()
 
-    start = noise[None].to(mu.device, torch.float32) * flow.config.temperature
     mel = solve(velocity, start, state.times, flow.config.solver)
     return mel[0], replace(state, encoder=encoder, velocity=tuple(after))
 

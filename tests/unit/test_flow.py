@@ -8,7 +8,7 @@ from conftest import assert_close
 from torch import Tensor
 
 from stepaudio.decoder.dit import DiTConfig
-from stepaudio.decoder.flow import FlowConfig, TokenFlowDecoder, stretch_mel
+from stepaudio.decoder.flow import FlowConfig, TokenFlowDecoder, cut_mel, stretch_mel
 from stepaudio.errors import PromptError, SpecMismatchError, TokenError
 from stepaudio.interfaces import FlowDecoder
 from stepaudio.tokenizers.interleave import interleave, regroup_for_decoder
@@ -120,6 +120,20 @@ def test_zero_guidance_is_the_conditional_flow_alone(flow: TokenFlowDecoder) -> 
     assert_close(guided, noise + 1.5 * velocity - 0.5 * empty, 1e-5)
 
 
+def test_a_late_start_keeps_the_token_features(flow: TokenFlowDecoder) -> None:
+    mu, noise, speaker = torch.randn(3, 1, 12, 8, generator=seeded(3)).unbind(0)
+    known, speaker = torch.zeros_like(mu), speaker[:, 0]
+    outs = {}
+    for start in (0.0, 0.5, 0.999):
+        flow.config = replace(flow.config, start=start)
+        times = flow.schedule(4)
+        assert times[0] == pytest.approx(start)
+        assert times[-1] == pytest.approx(1.0)
+        outs[start] = flow.sample(mu, speaker, known, noise, steps=4, guidance=0.0)
+    assert_close(outs[0.999], mu, 0.05)
+    assert (outs[0.5] - mu).abs().mean() < (outs[0.0] - mu).abs().mean()
+
+
 def test_midpoint_is_an_option() -> None:
     model = TokenFlowDecoder(replace(FlowConfig.debug(), solver="midpoint"))
     mel = model.decode([make_tokens(1, 0)], [make_voice(1, 0)], generators=[seeded(0)])[0]
@@ -180,6 +194,16 @@ def test_stretch_repeats_and_drops_nearest_frames() -> None:
     assert stretch_mel(mel, 2)[0].tolist() == [0, 1]
 
 
+def test_cut_keeps_the_frames_in_step() -> None:
+    mel = torch.arange(10.0).reshape(2, 5)
+    assert cut_mel(mel, 3).tolist() == [[0.0, 1.0, 2.0], [5.0, 6.0, 7.0]]
+    assert cut_mel(mel, 7)[0].tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 4.0, 4.0]
+    config = replace(FlowConfig.debug(), stretch_prompt=False)
+    mel = torch.randn(8, 9)
+    assert torch.equal(TokenFlowDecoder(config).align_prompt(mel, 6), mel[:, :6])
+    assert not torch.equal(TokenFlowDecoder(FlowConfig.debug()).align_prompt(mel, 6), mel[:, :6])
+
+
 def test_wrong_inputs_are_named(flow: TokenFlowDecoder) -> None:
     tokens, voice = make_tokens(1, 0), make_voice(1, 0)
     with pytest.raises(TokenError, match="no whole unit"):
@@ -201,6 +225,8 @@ def test_wrong_inputs_are_named(flow: TokenFlowDecoder) -> None:
 def test_config_refuses_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="n_mels"):
         FlowConfig(velocity=DiTConfig(mel_channels=64))
+    with pytest.raises(ValueError, match="start"):
+        FlowConfig(start=1.0)
     with pytest.raises(ValueError, match="mel_scale"):
         FlowConfig(mel_scale=0.0)
     with pytest.raises(ValueError, match="frames per second"):

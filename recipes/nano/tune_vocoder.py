@@ -1,0 +1,130 @@
+"""Stage 10: the vocoder hears what the flow decoder says.
+
+Decoded mels are smoother than those of recordings. Each chosen recording is decoded once from its
+own codes, with itself as the prompt; the vocoder then goes on training, half on these mels and half
+on those of recordings, always towards the real sound.
+
+    python -m recipes.nano.tune_vocoder runs/nano/features MANIFEST -o runs/nano/vocoder_tuned
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+import torch
+import torch.nn.functional as F
+from rich.progress import track
+from torch import Tensor
+
+from recipes.nano.codes import Codes
+from recipes.nano.corpus import read_audio
+from recipes.nano.features import Features
+from recipes.nano.loop import run
+from recipes.nano.train_vocoder import BATCH, CROP_FRAMES, Crops, spectral_losses
+from stepaudio.decoder.flow import TokenFlowDecoder
+from stepaudio.decoder.istft import ISTFTVocoder
+from stepaudio.decoder.mel import log_mel
+from stepaudio.types import VoicePrompt
+
+#: Longest decoded stretch, in units of 0.12 s.
+LONGEST = 50
+FRAMES_PER_UNIT = 6
+
+
+@torch.no_grad()
+def decode_recordings(
+    features: Features, codes: Codes, flow: TokenFlowDecoder, count: int
+) -> list[tuple[str, Tensor]]:
+    """Paths of random real recordings and their decoded beginnings, ``[C, T]`` log-mel."""
+    rng = np.random.default_rng(0)
+    real = [
+        item
+        for item, row in enumerate(features.rows)
+        if not row["id"].startswith("syn") and codes.units(item) * FRAMES_PER_UNIT > CROP_FRAMES
+    ]
+    decoded = []
+    for item in track(rng.permutation(real)[:count].tolist(), "decode"):
+        units = min(LONGEST, codes.units(item))
+        tokens = codes.tokens(item, 0, units)
+        mel = features.get(item, "mel", 0.0, units * 0.12).T
+        voice = VoicePrompt(tokens, mel, codes.speaker(item), mel_spec=flow.spec.mel)
+        noise = torch.Generator().manual_seed(item)
+        said = flow.decode([tokens], [voice], guidance=0.0, generators=[noise])[0]
+        decoded.append((str(features.rows[item]["path"]), said))
+    return decoded
+
+
+def draw(
+    decoded: Sequence[tuple[str, Tensor]], rng: np.random.Generator, count: int, rate: int, hop: int
+) -> tuple[Tensor, Tensor]:
+    """``[count, C, F]`` decoded mel and ``[count, S]`` of the recordings they should sound like."""
+    mels: list[Tensor] = []
+    sounds: list[npt.NDArray[np.float32]] = []
+    while len(mels) < count:
+        path, mel = decoded[int(rng.integers(len(decoded)))]
+        start = int(rng.integers(0, mel.shape[1] - CROP_FRAMES + 1))
+        # As the features were made: by way of 16 kHz.
+        wide = soxr.resample(read_audio(path, 16000), 16000, rate)[
+            start * hop : (start + CROP_FRAMES) * hop
+        ]
+        peak = float(np.abs(wide).max(initial=0.0))
+        if len(wide) < CROP_FRAMES * hop or peak < 0.01:
+            continue
+        gain = rng.uniform(0.2, 0.95) / peak
+        mels.append(mel[:, start : start + CROP_FRAMES] + float(np.log(gain)))
+        sounds.append((wide * gain).astype(np.float32))
+    return torch.stack(mels), torch.from_numpy(np.stack(sounds))
+
+
+def main() -> None:
+    """Decode, train on, and write the vocoder's folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("features")
+    parser.add_argument("manifests", nargs="+", help="recordings for the other half")
+    parser.add_argument("-o", "--out", required=True)
+    parser.add_argument("--count", type=int, default=700, help="recordings to decode")
+    parser.add_argument("--start", type=float, default=0.6, help="of the flow")
+    parser.add_argument("--temperature", type=float, default=0.6, help="of the flow")
+    parser.add_argument("--steps", type=int, default=4, help="of the flow")
+    parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    out = Path(args.out)
+    flow = TokenFlowDecoder.from_pretrained(out.parent / "flow" / "model")
+    vocoder = ISTFTVocoder.from_pretrained(out.parent / "vocoder" / "model").train()
+    flow.config = replace(
+        flow.config, start=args.start, temperature=args.temperature, steps=args.steps
+    )
+    features, spec = Features(args.features), vocoder.config.mel
+    decoded = decode_recordings(features, Codes(args.features), flow.eval(), args.count)
+    crops = Crops(args.manifests, CROP_FRAMES * spec.hop_length, spec.sample_rate)
+    edge = 2 * spec.hop_length  # frames there see the reflected padding of the crop
+
+    def loss(rng: np.random.Generator, progress: float) -> dict[str, Tensor]:
+        real = crops.draw(rng, BATCH // 2)
+        said, meant = draw(decoded, rng, BATCH // 2, spec.sample_rate, spec.hop_length)
+        sound = torch.cat([real, meant])
+        fake = vocoder(torch.cat([log_mel(real, spec), said]))[..., edge:-edge]
+        sound = sound[..., edge:-edge]
+        magnitude, phase = spectral_losses(fake, sound)
+        mel = F.l1_loss(log_mel(fake, spec), log_mel(sound, spec))
+        return {
+            "loss": magnitude + mel + phase, "magnitude": magnitude, "mel": mel, "phase": phase,
+        }  # fmt: skip
+
+    run(
+        out=out, models={"vocoder": vocoder}, loss=loss, minutes=args.minutes, lr=5e-4, clip=5.0,
+        on_save=lambda: vocoder.save_pretrained(out / "model", force=True),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
