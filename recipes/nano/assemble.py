@@ -1,4 +1,4 @@
-"""Stage 11: trained parts to one pipeline folder, weights in half precision.
+"""Stage 12: trained parts to one pipeline folder, weights in half precision.
 
 python -m recipes.nano.assemble runs/nano -o stepaudio/assets/nano
 """
@@ -30,7 +30,8 @@ def assemble(runs: Path) -> Parts:
     """The parts of a finished run.
 
     Args:
-        runs: folder with ``linguistic``, ``semantic``, ``lm``, ``flow``, ``vocoder``, ``speaker``.
+        runs: folder with ``linguistic``, ``semantic``, ``lm``, ``flow``, ``vocoder_tuned``,
+            ``speaker``.
     """
     linguistic = LinguisticTokenizer.from_pretrained(runs / "linguistic" / "model")
     semantic = SemanticTokenizer.from_pretrained(runs / "semantic" / "model")
@@ -45,7 +46,7 @@ def assemble(runs: Path) -> Parts:
         text=SentencePieceText.from_pretrained(runs / "lm" / "text"),
         lm=Step1LM.from_pretrained(runs / "lm" / "model"),
         flow=TokenFlowDecoder.from_pretrained(runs / "flow" / "model"),
-        vocoder=ISTFTVocoder.from_pretrained(runs / "vocoder" / "model"),
+        vocoder=ISTFTVocoder.from_pretrained(runs / "vocoder_tuned" / "model"),
         speaker=CAMPPlus.from_pretrained(runs / "speaker" / "model"),
     )
 
@@ -55,12 +56,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs")
     parser.add_argument("-o", "--out", required=True)
-    parser.add_argument("--temperature", type=float, default=0.0, help="of the flow's start")
+    parser.add_argument("--start", type=float, default=0.6, help="time the flow begins at")
+    parser.add_argument("--temperature", type=float, default=0.6, help="of the flow's noise")
+    parser.add_argument("--steps", type=int, default=4, help="of the flow's solver")
     parser.add_argument("--guidance", type=float, default=0.0, help="of the flow")
     args = parser.parse_args()
     parts, out = assemble(Path(args.runs)), Path(args.out)
     assert isinstance(parts.flow, TokenFlowDecoder)
-    parts.flow.config = replace(parts.flow.config, temperature=args.temperature)
+    parts.flow.config = replace(
+        parts.flow.config, start=args.start, temperature=args.temperature, steps=args.steps
+    )
     # Cooler sampling makes this small model repeat itself.
     sampling = SamplingParams(temperature=0.9, top_p=0.9, max_new_tokens=2000, min_new_tokens=5)
     defaults = Defaults(sampling=sampling, guidance=args.guidance, max_length_ratio=2.0)

@@ -1,4 +1,4 @@
-"""Stage 12: what the embedded model does on voices it never heard.
+"""Stage 13: what the embedded model does on voices it never heard.
 
 Numbers come with 95 % intervals from resampling speakers. Word error rates use Whisper tiny.en
 (faster-whisper); pitch and voicing use DIO (pyworld).
@@ -195,18 +195,18 @@ def main() -> None:
     wanted = [Edit.speed("faster"), Edit.speed("slower"), Edit.style("whisper")]
     wanted += [Edit.emotion(label) for label in ("happy", "sad", "angry", "surprised", "fear")]
     for edit in wanted:
-        rows = []
+        rows: list[dict[str, Any]] = []
         for clip in track(chosen, edit.published_label):
             audio = Audio.load(clip.path)
-            result: EditResult = pipeline.edit(audio, edit, text=clip.text, seed=0)
-            before, after = pitch(audio), pitch(result.audio)
+            edited: EditResult = pipeline.edit(audio, edit, text=clip.text, seed=0)
+            before, after = pitch(audio), pitch(edited.audio)
             rows.append({
-                "duration": result.audio.seconds / audio.seconds,
+                "duration": edited.audio.seconds / audio.seconds,
                 "f0": after[0] / before[0] if before[0] and after[0] else 1.0,
                 "voiced": after[1] - before[1],
-                "wer": ears.rate(result.audio, clip.text),
-                "rtf": result.realtime_factor,
-                "ended": float(result.stop_reason == "end"),
+                "wer": ears.rate(edited.audio, clip.text),
+                "rtf": edited.realtime_factor,
+                "ended": float(edited.stop_reason == "end"),
             })  # fmt: skip
         summary: dict[str, Any] = {
             key: interval([r[key] for r in rows], names, mean)

@@ -186,7 +186,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         inner = self.norm(x.transpose(1, 2)).transpose(1, 2) * mask
-        return x + self.dropout(self.mix(F.gelu(self.around(inner))))
+        y: Tensor = x + self.dropout(self.mix(F.gelu(self.around(inner))))
+        return y
 
 
 def _moments(x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -87,8 +87,9 @@ class Verdict:
 
 @runtime_checkable
 class Judge(Protocol):
-    """Something that says which of a list of labels it hears (emotion, style), or how well a
-    sound event is there (paralinguistic, labels ``"1"`` to ``"3"``).
+    """Something that says which of a list of labels it hears.
+
+    For emotion and style these are names; for how well a sound event is there, ``"1"`` to ``"3"``.
     """
 
     @property

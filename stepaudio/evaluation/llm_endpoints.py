@@ -14,7 +14,7 @@ import os
 import urllib.error
 import urllib.request
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -111,7 +111,7 @@ class Endpoint(ABC):
                 "(an empty one for a server that wants none)"
             )
         # Held by a function, so that no representation, copy to a dict or report shows it.
-        self._key = lambda: key.strip()
+        self._key: Callable[[], str] = lambda: key.strip()
         self._opener = urllib.request.build_opener(_NoRedirect)
 
     def __repr__(self) -> str:
