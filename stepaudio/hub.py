@@ -165,14 +165,15 @@ class Pretrained(nn.Module):
         self,
         folder: str | Path,
         *,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | Callable[[str], torch.dtype] | None = None,
         force: bool = False,
     ) -> Path:
         """Write ``config.json`` and ``model.safetensors``.
 
         Args:
             folder: made if needed.
-            dtype: store floating tensors in this type; None keeps each tensor's own.
+            dtype: store floating tensors in this type, or each in the type a function of its name
+                gives; None keeps each tensor's own.
             force: allow replacing existing files.
 
         Returns:
@@ -182,8 +183,14 @@ class Pretrained(nn.Module):
             OutputExistsError: a file exists and ``force`` is False.
         """
         folder = Path(folder)
+
+        def stored(name: str, value: Tensor) -> Tensor:
+            if dtype is None or not value.is_floating_point():
+                return value
+            return value.to(dtype(name) if callable(dtype) else dtype)
+
         tensors = {
-            name: (value.to(dtype) if dtype and value.is_floating_point() else value)
+            name: stored(name, value)
             .detach()
             .cpu()
             .contiguous()

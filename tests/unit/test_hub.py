@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -141,3 +142,17 @@ def test_only_the_wanted_files_are_downloaded(tmp_path: Path, monkeypatch) -> No
     ]
     with pytest.raises(CheckpointError, match="neither a folder nor a hub id"):
         resolve_folder("a/b/c", files=("x",))
+
+
+def test_each_tensor_can_be_stored_in_a_type_of_its_own(tmp_path: Path) -> None:
+    model = Probe(ProbeConfig())
+    narrow = torch.float8_e4m3fn
+    model.save_pretrained(
+        tmp_path, dtype=lambda name: narrow if name.endswith("weight") else torch.float16
+    )
+    stored = safetensors.torch.load_file(tmp_path / "model.safetensors")
+    assert stored["one.weight"].dtype == narrow
+    assert stored["frozen"].dtype == torch.float16
+    again = Probe.from_pretrained(tmp_path)
+    assert again.one.weight.dtype == torch.float32
+    assert torch.equal(again.one.weight, model.one.weight.to(narrow).float())
