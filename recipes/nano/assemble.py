@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("runs")
     parser.add_argument("-o", "--out", required=True)
     parser.add_argument("--start", type=float, default=0.6, help="time the flow begins at")
-    parser.add_argument("--temperature", type=float, default=0.6, help="of the flow's noise")
+    parser.add_argument("--temperature", type=float, default=0.3, help="of the flow's noise")
     parser.add_argument("--steps", type=int, default=4, help="of the flow's solver")
     parser.add_argument("--guidance", type=float, default=0.0, help="of the flow")
     args = parser.parse_args()
