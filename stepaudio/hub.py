@@ -190,11 +190,7 @@ class Pretrained(nn.Module):
             return value.to(dtype(name) if callable(dtype) else dtype)
 
         tensors = {
-            name: stored(name, value)
-            .detach()
-            .cpu()
-            .contiguous()
-            .clone()
+            name: stored(name, value).detach().cpu().contiguous().clone()
             for name, value in self.state_dict().items()
         }
         config = json.dumps(dataclasses.asdict(self.config), indent=2) + "\n"
