@@ -80,9 +80,10 @@ class OutputExistsError(StepAudioError, FileExistsError):
 class JudgeError(StepAudioError, RuntimeError):
     """A judge cannot say what it hears.
 
-    Attributes:
+    Args:
+        message: what went wrong, for people.
         verdicts: what it had said until then, in the order of the samples; None where nothing
-            was. Empty if it had not begun.
+            was. Empty if it had not begun. Kept as an attribute.
     """
 
     def __init__(self, message: str, verdicts: Sequence[Any] = ()) -> None:

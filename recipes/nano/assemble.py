@@ -73,7 +73,7 @@ def main() -> None:
         parts.flow.config, start=args.start, temperature=args.temperature, steps=args.steps
     )
     # Hotter sampling makes this small model lose its place in the source.
-    sampling = SamplingParams(temperature=0.7, top_p=0.9, max_new_tokens=2000, min_new_tokens=5)
+    sampling = SamplingParams(temperature=0.8, top_p=0.8, max_new_tokens=2000, min_new_tokens=5)
     defaults = Defaults(sampling=sampling, guidance=args.guidance, max_length_ratio=2.0)
     save_parts(parts, out, defaults=defaults, force=True)
     for role in ("tokenizer", "lm", "flow", "vocoder", "speaker"):
