@@ -7,6 +7,8 @@
   :class:`~stepaudio.decoder.flow.TokenFlowDecoder`
 - :mod:`~stepaudio.decoder.conformer`: its token encoder
 - :mod:`~stepaudio.decoder.dit`: its velocity network
+- :mod:`~stepaudio.decoder.flow_config`: its settings, published and ours
+- :mod:`~stepaudio.decoder.prompt_fit`: the prompt's mel on the grid of its tokens
 - :mod:`~stepaudio.decoder.flow_matching`: its training pairs, time schedule, solvers and guidance
 - :mod:`~stepaudio.decoder.streaming`: mel while the tokens are still being made
 - :mod:`~stepaudio.decoder.chunking`: when there is enough for the next chunk
