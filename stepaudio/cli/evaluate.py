@@ -55,6 +55,10 @@ Listed = Annotated[
     str | None, typer.Option(metavar="A,B,…", help="Only these.", rich_help_panel=_WHICH)
 ]
 
+Limit = Annotated[
+    int | None, typer.Option(min=1, help="Most rows of each label.", rich_help_panel=_WHICH)
+]
+
 
 def benchmark(
     source: Annotated[
@@ -69,10 +73,7 @@ def benchmark(
     tasks: Listed = None,
     langs: Listed = None,
     speakers: Listed = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(min=1, help="Most rows of each label.", rich_help_panel=_WHICH),
-    ] = None,
+    limit: Limit = None,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -229,10 +230,7 @@ def files(
     output: Folder,
     langs: Listed = None,
     speakers: Listed = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(min=1, help="Most rows of each label.", rich_help_panel=_WHICH),
-    ] = None,
+    limit: Limit = None,
     seed: Annotated[int, typer.Option(help="Of rows and resampling.", rich_help_panel=_WHICH)] = 0,
     metrics: Metrics = None,
     whisper: Whisper = None,

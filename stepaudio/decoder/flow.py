@@ -33,7 +33,7 @@ from stepaudio.interfaces import FlowDecoder
 from stepaudio.tokenizers.interleave import interleave, regroup_for_decoder
 from stepaudio.types import FlowSpec, SpeechTokens, VoicePrompt
 
-__all__ = ["FlowConfig", "TokenFlowDecoder", "cut_mel", "stretch_mel"]
+__all__ = ["FlowConfig", "TokenFlowDecoder"]
 
 
 class TokenEmbedding(nn.Module):

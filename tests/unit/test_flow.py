@@ -8,7 +8,8 @@ from conftest import assert_close
 from torch import Tensor
 
 from stepaudio.decoder.dit import DiTConfig
-from stepaudio.decoder.flow import FlowConfig, TokenFlowDecoder, cut_mel, stretch_mel
+from stepaudio.decoder.flow import FlowConfig, TokenFlowDecoder
+from stepaudio.decoder.prompt_fit import cut_mel, stretch_mel
 from stepaudio.errors import PromptError, SpecMismatchError, TokenError
 from stepaudio.interfaces import FlowDecoder
 from stepaudio.tokenizers.interleave import interleave, regroup_for_decoder
