@@ -109,6 +109,10 @@ class Defaults:
         guidance: of the flow; None leaves it to the decoder.
         layout: how prompts are written.
         max_length_ratio: an edit may become this many times as long as its input.
+        draws: most times the language model writes an edit that does not end by itself or misses
+            its length; see :mod:`stepaudio.redraw`.
+        speeds: length relative to the input that speed edits were taught, by the label of the
+            prompt, such as ``{"faster": 0.77}``; what is not named has no length to miss.
     """
 
     sampling: SamplingParams = field(default_factory=lambda: SamplingParams(max_new_tokens=8192))
@@ -116,6 +120,14 @@ class Defaults:
     guidance: float | None = None
     layout: Layout = "v2"
     max_length_ratio: float = 3.0
+    draws: int = 1
+    speeds: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.draws < 1:
+            raise ValueError(f"draws is {self.draws} but must be 1 or more")
+        if not all(isinstance(v, int | float) and v > 0 for v in self.speeds.values()):
+            raise ValueError(f"speeds must be above 0, not {dict(self.speeds)}")
 
 
 def check_fit(parts: Parts) -> None:

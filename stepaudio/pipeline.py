@@ -21,6 +21,7 @@ from stepaudio.edits import Edit
 from stepaudio.errors import EditError, PromptError
 from stepaudio.pipeline_base import Pipeline, check_settings
 from stepaudio.prompts import edit_turns, encode_clone_prompt, encode_edit_prompt
+from stepaudio.redraw import write_edits
 from stepaudio.result import Cancel, EditResult, Progress, Run
 from stepaudio.seeds import choose_seeds, derive_seed
 from stepaudio.synthesis import check_room, write_codes
@@ -309,7 +310,21 @@ class EditPipeline(Pipeline):
                 for job, tokens in zip(jobs, inputs, strict=True)
             ]
         seeds = [job.seed for job in jobs]
-        outputs, reasons = write_codes(self.parts.lm, prompts, limits, sampling, seeds, run)
+        ratios = [self.defaults.speeds.get(job.edit.published_label) for job in jobs]
+        wanted = [
+            None if ratio is None else ratio * tokens.num_units
+            for ratio, tokens in zip(ratios, inputs, strict=True)
+        ]
+        outputs, reasons = write_edits(
+            self.parts.lm,
+            prompts,
+            limits,
+            wanted,
+            sampling,
+            seeds,
+            run,
+            draws=self.defaults.draws,
+        )
         sounds = self._render(outputs, voices, seeds, run, settings.steps, settings.guidance)
         return [
             (
