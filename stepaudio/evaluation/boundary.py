@@ -17,7 +17,7 @@ from stepaudio.audio import Audio
 from stepaudio.errors import AudioError
 from stepaudio.evaluation.contracts import ModelId, Sample
 from stepaudio.evaluation.frames import HOP, RATE, frame_levels, framed, loud_frames, signal
-from stepaudio.evaluation.pitch import PitchTracker, best_pitch
+from stepaudio.evaluation.pitch import AutocorrelationPitch, PitchTracker
 from stepaudio.mel_filters import slaney_filters
 
 __all__ = ["Boundary", "Jump", "jumps_at"]
@@ -129,7 +129,7 @@ class Boundary:
 
     Args:
         joins: seconds of the joins by id of the sample.
-        tracker: of F0; None is WORLD's where pyworld is installed, else the library's own.
+        tracker: of F0; None is the library's own, on every machine.
     """
 
     name = "boundary"
@@ -138,7 +138,7 @@ class Boundary:
         self, joins: Mapping[str, Sequence[float]], tracker: PitchTracker | None = None
     ) -> None:
         self.joins = joins
-        self.tracker: PitchTracker = tracker or best_pitch()
+        self.tracker: PitchTracker = tracker or AutocorrelationPitch()
 
     @property
     def model(self) -> ModelId:

@@ -1,4 +1,8 @@
-"""Trackers of the fundamental frequency: WORLD's, or the library's own where it is missing."""
+"""Trackers of the fundamental frequency: the library's own, and WORLD's for comparison.
+
+The library's own is the default everywhere, installed packages or not: numbers of two machines
+compare, and WORLD's DIO loses the voice of recordings that went through a speech codec.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,12 @@ from numpy.typing import NDArray
 
 import stepaudio
 from stepaudio.audio import Audio
-from stepaudio.errors import MissingExtraError
 from stepaudio.evaluation.contracts import ModelId
 from stepaudio.evaluation.extras import need, package_version
 from stepaudio.evaluation.frames import HOP, RATE, signal
 from stepaudio.plotting import track_pitch
 
-__all__ = ["AutocorrelationPitch", "PitchTracker", "WorldPitch", "best_pitch"]
+__all__ = ["AutocorrelationPitch", "PitchTracker", "WorldPitch"]
 
 _LOWEST_HZ, _HIGHEST_HZ = 65.0, 600.0
 
@@ -34,6 +37,8 @@ class PitchTracker(Protocol):
 
 class WorldPitch:
     """DIO refined by StoneMask (Morise et al. 2009, 2016) between 65 and 600 Hz, through pyworld.
+
+    Unreliable on recordings that went through Opus or another speech codec; for clean ones.
 
     Raises:
         MissingExtraError: pyworld is not installed.
@@ -65,17 +70,9 @@ class AutocorrelationPitch:
 
     @property
     def model(self) -> ModelId:
-        """Named as what it is, so that nobody takes it for WORLD's."""
-        return ModelId("stepaudio/autocorrelation (fallback)", stepaudio.__version__)
+        """The tracker and the version of the library."""
+        return ModelId("stepaudio/autocorrelation", stepaudio.__version__)
 
     def track(self, audio: Audio) -> NDArray[np.float64]:
         """``[T]`` Hz every 10 ms, NaN where there is no voice."""
         return track_pitch(audio, hop=HOP).double().numpy()
-
-
-def best_pitch() -> PitchTracker:
-    """WORLD's tracker if pyworld is installed, the library's own if not."""
-    try:
-        return WorldPitch()
-    except MissingExtraError:
-        return AutocorrelationPitch()

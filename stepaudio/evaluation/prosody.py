@@ -13,7 +13,7 @@ from stepaudio.audio import Audio
 from stepaudio.evaluation.contracts import ModelId, Sample
 from stepaudio.evaluation.frames import HOP, RATE, frame_levels, loud_frames, signal
 from stepaudio.evaluation.normalize import CHARACTER_LANGUAGES, characters, words
-from stepaudio.evaluation.pitch import PitchTracker, best_pitch
+from stepaudio.evaluation.pitch import AutocorrelationPitch, PitchTracker
 
 __all__ = ["Prosody", "VoiceCourse", "syllable_count"]
 
@@ -117,13 +117,13 @@ class Prosody:
     - ``seconds``, ``duration_ratio``: duration, and over the source's.
 
     Args:
-        tracker: of F0; None is WORLD's where pyworld is installed, else the library's own.
+        tracker: of F0; None is the library's own, on every machine.
     """
 
     name = "prosody"
 
     def __init__(self, tracker: PitchTracker | None = None) -> None:
-        self.tracker: PitchTracker = tracker or best_pitch()
+        self.tracker: PitchTracker = tracker or AutocorrelationPitch()
 
     @property
     def model(self) -> ModelId:
