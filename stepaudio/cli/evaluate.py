@@ -71,6 +71,7 @@ def benchmark(
     ],
     output: Folder,
     tasks: Listed = None,
+    labels: Listed = None,
     langs: Listed = None,
     speakers: Listed = None,
     limit: Limit = None,
@@ -146,7 +147,7 @@ def benchmark(
     from stepaudio.plotting import require_matplotlib
 
     part = _part(shard)
-    rows, chosen = _rows(source, tasks, langs, speakers, limit, edit, seed)
+    rows, chosen = _rows(source, tasks, labels, langs, speakers, limit, edit, seed)
     rule = JointRule(word_margin, similarity_margin)
     if shard is None:
         check_free(output, force=force)
@@ -279,6 +280,7 @@ def files(
 def _rows(
     source: Path,
     tasks: str | None,
+    labels: str | None,
     langs: str | None,
     speakers: str | None,
     limit: int | None,
@@ -307,10 +309,11 @@ def _rows(
             and (not speakers_wanted or one.speaker in speakers_wanted)
         ]
         rows = rows_of_recordings(found, asked)
-    wanted = Selection(split(tasks), split(langs), split(speakers), limit, seed)
+    wanted = Selection(split(tasks), split(langs), split(speakers), limit, seed, split(labels))
     chosen = {
         "name": source.name,
         "tasks": list(wanted.tasks),
+        "labels": list(wanted.labels),
         "langs": list(wanted.langs),
         "speakers": list(wanted.speakers),
         "limit": limit,

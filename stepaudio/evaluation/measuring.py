@@ -47,7 +47,8 @@ class Instrument:
         source: what an item is compared with: ``"before"``, the recording that was edited first
             (nothing for speech from text), or ``"voice"``, the prompt of the voice.
         together: the numbers depend on the other recordings, so that a task's items of one step
-            are measured at once.
+            are measured at once. Otherwise they depend on nothing but sound, words, language and
+            what it is compared with, and items that share these are measured once.
     """
 
     metric: Metric
@@ -163,15 +164,21 @@ class _Session:
             among = _digest(" ".join(everyone).encode()) if instrument.together else ""
             self._open(group, metric.model, among)
             left = self._left(group)
+            alike: dict[Any, list[Item]] = {}
             if instrument.together:
                 batches = [group] if left else []
             else:
-                batches = [left[i : i + _BATCH] for i in range(0, len(left), _BATCH)]
+                # Many edits may start from one recording, which is measured once.
+                for item in left:
+                    alike.setdefault(self._question(item, instrument.source), []).append(item)
+                once = [same[0] for same in alike.values()]
+                batches = [once[i : i + _BATCH] for i in range(0, len(once), _BATCH)]
             for batch in batches:
                 self._tell(items)
                 samples = [self._sample(item, instrument.source) for item in batch]
                 for item, numbers in zip(batch, metric.measure(samples), strict=True):
-                    self._write(item, dict(numbers), metric.model, among)
+                    for one in alike.get(self._question(item, instrument.source), [item]):
+                        self._write(one, dict(numbers), metric.model, among)
         self._tell(items)
         return items
 
@@ -227,13 +234,7 @@ class _Session:
     def _sample(
         self, item: Item, source: Literal["before", "voice"], *, tagged: bool = False
     ) -> Sample:
-        row = self.rows[item.row]
-        before: Path | None = row.recording
-        if row.prompt_audio is not None:
-            # Nothing was before speech from text. For a judge of changes, nothing changed in it.
-            made = tagged or item.step != "iter0"
-            before = self.store.wav(row.id, "iter0") if made else None
-            before = row.prompt_audio if source == "voice" else before
+        row, before = self.rows[item.row], self._before(item, source, tagged=tagged)
         return Sample(
             id=f"{item.row}/{item.step}",
             audio=Audio.load(self.store.wav(item.row, item.step)),
@@ -244,6 +245,23 @@ class _Session:
             task=row.task,
             label=row.label,
         )
+
+    def _before(
+        self, item: Item, source: Literal["before", "voice"], *, tagged: bool = False
+    ) -> Path | None:
+        row = self.rows[item.row]
+        if row.prompt_audio is None:
+            return row.recording
+        if source == "voice":
+            return row.prompt_audio
+        # Nothing was before speech from text. For a judge of changes, nothing changed in it.
+        return self.store.wav(row.id, "iter0") if tagged or item.step != "iter0" else None
+
+    def _question(self, item: Item, source: Literal["before", "voice"]) -> tuple[object, ...]:
+        """All that a metric's numbers of an item can depend on."""
+        row = self.rows[item.row]
+        sound = self.digests[item.row, item.step]
+        return sound, self._before(item, source), row.words, row.lang
 
     def _source(self, path: Path) -> Audio:
         if path not in self.sounds:

@@ -188,8 +188,8 @@ def load_judges(
                 judges[task] = _python_judge(rest)
             else:
                 judges[task] = _endpoint(task, kind, rest, settings)
-        except MissingExtraError as error:
-            missing[f"judge of {task}"] = str(error)
+        except (MissingExtraError, OSError) as error:  # OSError: as for metrics
+            missing[f"judge of {task}"] = " ".join(str(error).split())
     return judges, missing
 
 

@@ -1,4 +1,4 @@
-"""Which rows of a benchmark to run: by task, language and speaker, and a balanced few of them."""
+"""Which rows of a benchmark to run: by task, label, language, speaker, and a balanced few."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class Selection:
         speakers: voices.
         limit: most rows of each label; None takes all.
         seed: which rows those are.
+        labels: what is asked for.
     """
 
     tasks: tuple[str, ...] = ()
@@ -29,6 +30,7 @@ class Selection:
     speakers: tuple[str, ...] = ()
     limit: int | None = None
     seed: int = 0
+    labels: tuple[str, ...] = ()
 
 
 def select(rows: Sequence[Row], wanted: Selection) -> list[Row]:
@@ -45,11 +47,12 @@ def select(rows: Sequence[Row], wanted: Selection) -> list[Row]:
         The chosen rows in their own order.
 
     Raises:
-        EvaluationError: a task, language or speaker that no row has, a limit below 1, or nothing
-            left.
+        EvaluationError: a task, label, language or speaker that no row has, a limit below 1, or
+            nothing left.
     """
     for name, given, known in (
         ("task", wanted.tasks, {row.task for row in rows}),
+        ("label", wanted.labels, {row.label for row in rows}),
         ("language", wanted.langs, {row.lang for row in rows}),
         ("speaker", wanted.speakers, {row.speaker for row in rows}),
     ):
@@ -64,11 +67,14 @@ def select(rows: Sequence[Row], wanted: Selection) -> list[Row]:
         row
         for row in rows
         if (not wanted.tasks or row.task in wanted.tasks)
+        and (not wanted.labels or row.label in wanted.labels)
         and (not wanted.langs or row.lang in wanted.langs)
         and (not wanted.speakers or row.speaker in wanted.speakers)
     ]
     if not left:
-        raise EvaluationError("no row has the tasks, languages and speakers asked for together")
+        raise EvaluationError(
+            "no row has the tasks, labels, languages and speakers asked for together"
+        )
     return left if wanted.limit is None else _balanced(left, wanted.limit, wanted.seed)
 
 

@@ -88,6 +88,14 @@ def test_recordings_are_compared_with_themselves(tmp_path: Path) -> None:
     assert ran.answers == ["sad", None, "sad", "happy", None, "happy"]
     sources = {id(sample.source) for batch in metric.heard for sample in batch}
     assert len(sources) == 1
+    # Iteration 0 and its resynthesis are the same for both edits, what was edited is not.
+    alone = LoudnessMetric(version="2")
+    assert ran.measure(Instruments([Instrument(alone)])) == values
+    asked = [sample.id.split("/")[1] for batch in alone.heard for sample in batch]
+    assert sorted(asked) == sorted(
+        {(i.step, ran.store.wav(i.row, i.step).read_bytes()): i.step for i in ran.items}.values()
+    )
+    assert asked.count("iter0") == 1
 
 
 def test_metrics_hear_words_and_judges_see_tags(rows: list[Row], tmp_path: Path) -> None:

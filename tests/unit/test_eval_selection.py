@@ -27,7 +27,11 @@ def test_everything_is_taken_by_default(rows: list[Row]) -> None:
 def test_tasks_languages_and_speakers(rows: list[Row]) -> None:
     some = select(rows, Selection(("style", "emotion"), ("en",), ("167",)))
     assert {(r.task, r.speaker) for r in some} == {("style", "167"), ("emotion", "167")}
+    quiet = select(rows, Selection(tasks=("style",), labels=("act_coy",)))
+    assert quiet
+    assert {(r.task, r.label) for r in quiet} == {("style", "act_coy")}
     for wanted, message in [
+        (Selection(labels=("bored",)), "no row has the label 'bored'; there are"),
         (Selection(tasks=("speed",)), "no row has the task 'speed'; there are emotion"),
         (Selection(langs=("de",)), "no row has the language 'de'"),
         (Selection(speakers=("me",)), "no row has the speaker 'me'"),
