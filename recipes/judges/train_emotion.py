@@ -11,9 +11,11 @@ from collections import Counter
 import torch
 
 from recipes.judges.clips import read_clips
-from recipes.judges.train import train_judge
-from stepaudio.evaluation.clip_classifier import ClipClassifierConfig
+from recipes.judges.judge_card import write_card
+from recipes.judges.train_statistics import train_statistics_judge
 from stepaudio.evaluation.judge_prompts import EMOTIONS
+from stepaudio.evaluation.recognizer import WhisperRecognizer
+from stepaudio.evaluation.statistics_classifier import StatisticsConfig
 
 __all__ = ["LABELS", "main"]
 
@@ -38,19 +40,26 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("-o", "--out", required=True, help="nothing in it may be shipped")
     parser.add_argument("--sets", nargs="+", default=["ravdess", "tess", "nemo", "emodb"])
     parser.add_argument("--folds", type=int, default=4)
-    parser.add_argument("--minutes", type=float, default=10.0, help="for each of folds + 1 models")
+    parser.add_argument("--whisper", default="tiny.en", help="whose encoder listens; '' for none")
+    parser.add_argument("--variants", type=int, default=1, help="of every recording")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--debug", action="store_true", help="the smallest network")
+    parser.add_argument(
+        "--debug", action="store_true", help="the smallest network; with --whisper ''"
+    )
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
     clips = read_clips(args.manifest, LABELS, sets=args.sets)
     found = Counter(clip.label for clip in clips)
     labels = [label for label in EMOTIONS if found[label]]
-    make = ClipClassifierConfig.debug if args.debug else ClipClassifierConfig.release
+    listener = WhisperRecognizer(args.whisper, threads=args.threads) if args.whisper else None
+    debug = StatisticsConfig.debug(labels)
+    config = debug if args.debug else StatisticsConfig.release(labels, listener)
     print(f"{len(clips)} recordings of {len({c.speaker for c in clips})} actors: {dict(found)}")
-    confusion = train_judge(clips, make(labels), args.out, minutes=args.minutes, folds=args.folds)
-    print(confusion.summary())
-    print(confusion.markdown())
+    confusion, answers = train_statistics_judge(
+        clips, config, args.out, folds=args.folds, variants=args.variants, listener=listener
+    )
+    name = f"Whisper {args.whisper}" if args.whisper else "no recogniser"
+    print(write_card(args.out, confusion, answers, f"{name}, {args.variants} varied versions"))
 
 
 if __name__ == "__main__":

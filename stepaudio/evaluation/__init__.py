@@ -12,8 +12,9 @@
 - ``extras``: optional packages, found or named as missing.
 - ``llm_judge``, ``llm_endpoints``, ``judge_prompts``: an audio language model as a judge, the two
   wire formats, the questions.
-- ``clip_classifier``, ``confusion``, ``classifier_judge``: a small classifier, how far it can be
-  trusted, and the judge of both.
+- ``clip_classifier``, ``statistics_classifier``, ``voice_statistics``: small classifiers, of sounds
+  over frames and of emotions over one vector, and that vector.
+- ``confusion``, ``classifier_judge``: how far a classifier can be trusted, and the judge of both.
 - ``event_judge``: inserted sounds and whether they are in their place.
 - ``style_judge``, ``envelope``: styles by rule against the source; how far formants moved.
 - ``benchmark_data``, ``recordings``, ``selection``: rows of the edit benchmark, recordings in their

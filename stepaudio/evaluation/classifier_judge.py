@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from typing_extensions import Self
@@ -13,9 +14,16 @@ from stepaudio.errors import CheckpointError
 from stepaudio.evaluation.clip_classifier import ClipClassifier
 from stepaudio.evaluation.confusion import Confusion
 from stepaudio.evaluation.contracts import ModelId, Sample, Verdict
-from stepaudio.hub import WEIGHTS_FILE
+from stepaudio.evaluation.statistics_classifier import StatisticsClassifier
+from stepaudio.hub import CONFIG_FILE, WEIGHTS_FILE, Pretrained, read_json
 
 __all__ = ["ClassifierJudge", "load_classifier"]
+
+Network = TypeVar("Network", ClipClassifier, StatisticsClassifier)
+_NAMES: dict[type[Pretrained], str] = {
+    ClipClassifier: "clip-classifier",
+    StatisticsClassifier: "statistics-classifier",
+}
 
 
 class ClassifierJudge:
@@ -27,13 +35,18 @@ class ClassifierJudge:
         model: its name and version.
     """
 
-    def __init__(self, classifier: ClipClassifier, confusion: Confusion, model: ModelId) -> None:
+    def __init__(
+        self,
+        classifier: ClipClassifier | StatisticsClassifier,
+        confusion: Confusion,
+        model: ModelId,
+    ) -> None:
         if confusion.labels != classifier.config.labels:
             raise CheckpointError(
                 f"{model.name} tells {classifier.config.labels} apart but was measured on "
                 f"{confusion.labels}; measure it again"
             )
-        self.classifier = classifier.eval()
+        self.classifier: ClipClassifier | StatisticsClassifier = classifier.eval()
         self.confusion = confusion
         self._model = model
 
@@ -49,9 +62,15 @@ class ClassifierJudge:
             The judge.
 
         Raises:
-            CheckpointError: a file is missing or damaged, or the judge was never measured.
+            CheckpointError: a file is missing or damaged, the judge was never measured, or it
+                was trained with another recogniser than the one installed.
+            MissingExtraError: it listens through Whisper, and faster-whisper is not installed.
         """
-        return cls(*load_classifier(folder, device=device))
+        if "whisper" not in read_json(Path(folder) / CONFIG_FILE):
+            return cls(*load_classifier(folder, ClipClassifier, device=device))
+        classifier, confusion, model = load_classifier(folder, StatisticsClassifier, device=device)
+        classifier.listener()  # What is missing is missing now, not after an hour of edits.
+        return cls(classifier, confusion, model)
 
     @property
     def model(self) -> ModelId:
@@ -85,12 +104,13 @@ class ClassifierJudge:
 
 
 def load_classifier(
-    folder: str | Path, *, device: torch.device | str = "cpu"
-) -> tuple[ClipClassifier, Confusion, ModelId]:
+    folder: str | Path, kind: type[Network], *, device: torch.device | str = "cpu"
+) -> tuple[Network, Confusion, ModelId]:
     """Read a classifier with its accuracy.
 
     Args:
         folder: with config, weights and confusion matrix.
+        kind: of network.
         device: where the network shall be.
 
     Returns:
@@ -100,10 +120,10 @@ def load_classifier(
         CheckpointError: a file is missing or damaged, or the matrix is empty.
     """
     folder = Path(folder)
-    classifier = ClipClassifier.from_pretrained(folder, device=device)
+    classifier = kind.from_pretrained(folder, device=device)
     confusion = Confusion.load(folder)
     if not confusion.total:
         raise CheckpointError(f"{folder}: this judge was never measured; train it by the recipe")
     digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()[:12]
-    name = f"stepaudio/clip-classifier/{folder.name}"
+    name = f"stepaudio/{_NAMES[kind]}/{folder.name}"
     return classifier, confusion, ModelId(name, f"sha256:{digest}; {confusion.summary()}")

@@ -126,7 +126,7 @@ class EventJudge:
             CheckpointError: a file is missing or damaged, or the classifier was never measured.
             JudgeError: it has no label ``"other"``.
         """
-        return cls(*load_classifier(folder, device=device))
+        return cls(*load_classifier(folder, ClipClassifier, device=device))
 
     @property
     def model(self) -> ModelId:

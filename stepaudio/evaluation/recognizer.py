@@ -24,6 +24,7 @@ _PROMPTS = {"zh": "以下是普通话的句子。"}
 # Characters per compressed byte beyond which a text repeats itself: Whisper's own threshold.
 _CIRCLE = 2.4
 _BLOCK = 1 << 20
+_WINDOW_SECONDS = 30
 
 
 @runtime_checkable
@@ -61,7 +62,9 @@ class WhisperRecognizer:
     """
 
     def __init__(self, name: str = "tiny.en", *, threads: int = 0) -> None:
-        package = need("faster_whisper", "the word error rate")
+        package = need("faster_whisper", "Whisper")
+        #: As given.
+        self.size = name
         settings = {"device": "cpu", "compute_type": "int8", "cpu_threads": threads}
         source = _installed(name)
         digest = hashlib.sha256()
@@ -100,6 +103,24 @@ class WhisperRecognizer:
             One text per recording.
         """
         return [self._transcribe(audio, lang) for audio in audios]
+
+    def frames(self, audio: Audio) -> NDArray[np.float32]:
+        """What the encoder makes of a recording, before any word is chosen.
+
+        Args:
+            audio: of any rate and length; longer than 30 s it is heard in pieces.
+
+        Returns:
+            ``[T, C]`` at 50 Hz; C is 384 for the size tiny and 512 for base.
+        """
+        samples = audio.resample(_RATE).samples.numpy()
+        parts = []
+        for start in range(0, max(1, len(samples)), _WINDOW_SECONDS * _RATE):
+            piece = samples[start : start + _WINDOW_SECONDS * _RATE]
+            # Without the silence up to 30 s that the decoder is used to, it is heard much faster.
+            mel = self._whisper.feature_extractor(piece)[:, : max(2, len(piece) // 320 * 2)]
+            parts.append(np.array(self._whisper.encode(mel), dtype=np.float32)[0])
+        return np.concatenate(parts)
 
     def _transcribe(self, audio: Audio, lang: str) -> str:
         samples = audio.resample(_RATE).samples.numpy()

@@ -13,6 +13,7 @@ import torch
 from recipes.judges.clips import Clip, ClipBank, fold_speakers, read_clips
 from recipes.judges.train import train_judge
 from recipes.judges.train_emotion import LABELS, main
+from recipes.judges.train_statistics import vary
 from recipes.nano.corpus import read_manifest
 from stepaudio.audio import Audio
 from stepaudio.evaluation.classifier_judge import ClassifierJudge
@@ -98,10 +99,10 @@ def test_batches_are_varied_balanced_and_without_the_held_out(manifest: Path) ->
 def test_the_recipe_leaves_a_judge_with_its_accuracy(
     manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("matplotlib", reason="curves are drawn with matplotlib")
+    pytest.importorskip("matplotlib", reason="the confusion matrix is drawn with matplotlib")
     out = tmp_path / "out"
     arguments = [str(manifest), "-o", str(out), "--sets", "tones", "--folds", "2", "--debug"]
-    main([*arguments, "--minutes", "0.01"])
+    main([*arguments, "--whisper", ""])
     judge = ClassifierJudge.from_pretrained(out / "model")
     assert judge.labels == ("sad", "angry")
     assert judge.confusion.total == 16
@@ -111,12 +112,30 @@ def test_the_recipe_leaves_a_judge_with_its_accuracy(
         Sample(c.path, Audio.load(c.path)) for c in read_clips(manifest, LABELS, sets=["tones"])
     ])  # fmt: skip
     assert {verdict.answer for verdict in verdicts} == set(TONES)
-    assert judge.confusion.summary() in capsys.readouterr().out
-    states = [(out / name / "state.pt").stat().st_size for name in ("fold0", "fold1", "all")]
-    assert min(states) > 1000
-    steps = (out / "all" / "log.jsonl").read_text()
-    main([*arguments, "--minutes", "0.01"])  # all is done: nothing is trained again
-    assert (out / "all" / "log.jsonl").read_text() == steps
+    said = capsys.readouterr().out
+    assert "16 recordings of 4 actors heard right" in said
+    card = json.loads((out / "judge.json").read_text())
+    assert card["accuracy"]["value"] == pytest.approx(judge.confusion.accuracy, abs=1e-4)
+    assert card["by_set"]["tones"]["speakers"] == 4
+    assert (out / "judge.md").read_text() in said
+    assert (out / "confusion.svg").read_text().count("sad") >= 2
+    vectors = {path: path.stat().st_mtime_ns for path in (out / "vectors").iterdir()}
+    assert len(vectors) == 16
+    weights = (out / "model" / "model.safetensors").read_bytes()
+    main([*arguments, "--whisper", ""])  # nothing is listened to again, and the same is learned
+    assert {path: path.stat().st_mtime_ns for path in (out / "vectors").iterdir()} == vectors
+    assert (out / "model" / "model.safetensors").read_bytes() == weights
+
+
+def test_varied_recordings_sound_different_but_keep_pitch_and_tempo() -> None:
+    time = torch.arange(16000) / 16000
+    audio = Audio(0.1 * torch.sin(2 * torch.pi * 440 * time), 16000)
+    one, other = (vary(audio, np.random.default_rng(seed)) for seed in (0, 1))
+    assert len(one.samples) == len(other.samples) == 16000
+    for varied in (one, other):
+        assert varied.samples.abs().max() == pytest.approx(0.3, abs=1e-4)
+        assert int(torch.fft.rfft(varied.samples).abs().argmax()) == 440
+    assert (one.samples - other.samples).abs().max() > 0.01
 
 
 def test_held_out_actors_are_not_trained_on(
@@ -131,6 +150,7 @@ def test_held_out_actors_are_not_trained_on(
         return real(self, size, rng, without=without)
 
     monkeypatch.setattr(ClipBank, "draw", spy)
+    pytest.importorskip("matplotlib", reason="curves are drawn with matplotlib")
     config = ClipClassifierConfig.debug(tuple(TONES))
     train_judge(clips, config, tmp_path / "out", minutes=0.0005, folds=2, batch=4)
     parts = fold_speakers(clips, 2)

@@ -1,0 +1,104 @@
+"""How good a judge is, in numbers for programs, a table and a picture for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import stepaudio
+from recipes.judges.clips import Clip
+from stepaudio.evaluation.bootstrap import mean_interval
+from stepaudio.evaluation.confusion import Confusion
+
+__all__ = ["write_card"]
+
+
+def write_card(
+    out: str | Path, confusion: Confusion, answers: Sequence[tuple[Clip, str]], settings: str
+) -> str:
+    """Write ``judge.json``, ``judge.md`` and ``confusion.svg``; nothing in them is a weight.
+
+    Args:
+        out: folder.
+        confusion: on unseen speakers.
+        answers: what was heard in every recording.
+        settings: of the training, in words.
+
+    Returns:
+        The Markdown.
+    """
+    out = Path(out)
+    right = [float(clip.label == heard) for clip, heard in answers]
+    speakers = [clip.speaker for clip, _ in answers]
+    sets = {}
+    for name in sorted({clip.group.partition("/")[0] for clip, _ in answers}):
+        of = [n for n, (clip, _) in enumerate(answers) if clip.group.partition("/")[0] == name]
+        interval = mean_interval([right[n] for n in of], [speakers[n] for n in of])
+        sets[name] = _plain(asdict(interval))
+    card: dict[str, Any] = {
+        "judge": "statistics-classifier",
+        "stepaudio": stepaudio.__version__,
+        "torch": torch.__version__,
+        "settings": settings,
+        "protocol": confusion.protocol,
+        "recordings": confusion.total,
+        "speakers": len(confusion.speakers),
+        "accuracy": _plain(asdict(mean_interval(right, speakers))),
+        "balanced_accuracy": round(confusion.balanced_accuracy or 0.0, 4),
+        "recalls": {label: round(value, 4) for label, value in confusion.recalls.items()},
+        "by_set": sets,
+        "labels": list(confusion.labels),
+        "counts": [list(row) for row in confusion.counts],
+    }
+    whole = card["accuracy"]
+    lines = [
+        f"{100 * whole['value']:.1f} % ({100 * whole['low']:.1f} to {100 * whole['high']:.1f}) of",
+        f"{confusion.total} recordings of {len(confusion.speakers)} actors heard right,",
+        f"{100 * card['balanced_accuracy']:.1f} % balanced; chance is",
+        f"{100 / len(confusion.labels):.0f} %. {settings}; {confusion.protocol}.",
+        "",
+        "Heard, in percent of each row:",
+        "",
+        confusion.markdown(),
+        "| corpus | actors | recordings | right, % |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {one['speakers']} | {one['n']} | {100 * one['value']:.0f} |"
+            for name, one in sets.items()
+        ),
+    ]
+    text = "\n".join(lines) + "\n"
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "judge.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    (out / "judge.md").write_text(text, encoding="utf-8")
+    _draw(confusion, out / "confusion.svg")
+    return text
+
+
+def _plain(interval: dict[str, Any]) -> dict[str, Any]:
+    return {key: round(v, 4) if isinstance(v, float) else v for key, v in interval.items()}
+
+
+def _draw(confusion: Confusion, path: Path) -> None:
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "stepaudio"}):
+        figure = Figure(figsize=(4.6, 4.0), layout="constrained")
+        axes = figure.subplots()
+        shares = [[n / max(1, sum(row)) for n in row] for row in confusion.counts]
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for y, row in enumerate(shares):
+            for x, share in enumerate(row):
+                colour = "white" if share > 0.5 else "black"
+                axes.text(x, y, f"{100 * share:.0f}", ha="center", va="center", color=colour)
+        places = range(len(confusion.labels))
+        axes.set_xticks(places, confusion.labels, rotation=45, ha="right")
+        axes.set_yticks(places, confusion.labels)
+        axes.set(xlabel="heard", ylabel="acted")
+        figure.savefig(path, format="svg", facecolor="white", metadata={"Date": None})

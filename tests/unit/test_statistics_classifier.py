@@ -1,0 +1,125 @@
+"""A recording as a vector of statistics, and the classifier of such vectors."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stepaudio.audio import Audio
+from stepaudio.errors import AudioError, CheckpointError
+from stepaudio.evaluation import statistics_classifier
+from stepaudio.evaluation.classifier_judge import ClassifierJudge
+from stepaudio.evaluation.confusion import Confusion
+from stepaudio.evaluation.contracts import ModelId, Sample
+from stepaudio.evaluation.statistics_classifier import StatisticsClassifier, StatisticsConfig
+from stepaudio.evaluation.voice_statistics import MANNER, course_of, statistics
+
+RATE = 16000
+
+
+def voice(hz: float, seconds: float = 1.2, *, wobble: float = 0.0, gain: float = 0.1) -> Audio:
+    """Harmonics whose pitch may move up and down, in four syllables."""
+    time = torch.arange(round(seconds * RATE)) / RATE
+    moving = hz * 2 ** (wobble / 12 * (2 * math.pi * 1.5 * time).sin())
+    phase = 2 * math.pi * torch.cumsum(moving / RATE, 0)
+    tone = sum((k * phase).sin() / k for k in range(1, 16))
+    return Audio((gain * tone * (0.6 - 0.4 * (2 * math.pi * 3 * time).cos())).float(), RATE)
+
+
+class Ears:
+    """In Whisper's place: two channels, one of which tells the level."""
+
+    size = "fake"
+
+    def __init__(self, digest: str = "sha256:aa") -> None:
+        self.model = ModelId("fake/ears", f"9 {digest}")
+
+    def frames(self, audio: Audio) -> np.ndarray:
+        count = max(1, len(audio.samples) // 320)
+        level = audio.samples[: 320 * count].reshape(count, -1).square().mean(-1)
+        return torch.stack([level, torch.ones(count)], 1).numpy()
+
+
+def test_a_vector_hears_the_melody_and_not_the_level_or_the_pauses_around() -> None:
+    flat = statistics(course_of(voice(150), None))
+    assert flat.shape == (MANNER,)
+    assert np.isfinite(flat).all()
+    padded = torch.cat([torch.zeros(RATE), voice(150).samples * 0.2, torch.zeros(RATE)])
+    # A frame more or less at its edges, where it begins to be loud.
+    assert np.abs(statistics(course_of(Audio(padded, RATE), None)) - flat).max() < 2.0
+    quiet = Audio(voice(150).samples * 0.2, RATE)
+    assert np.allclose(statistics(course_of(quiet, None)), flat, atol=0.05)
+    first = 152  # after the spectrum: median, mean and deviation of the melody in semitones
+    assert flat[first] == pytest.approx(12 * math.log2(1.5), abs=0.1)
+    assert flat[first + 2] == pytest.approx(0, abs=0.2)
+    lively = statistics(course_of(voice(300, wobble=4), None))
+    assert lively[first] == pytest.approx(12 * math.log2(3), abs=1.5)
+    assert lively[first + 2] > 1.5
+
+
+def test_a_whisper_has_no_melody_and_is_summed_up_all_the_same() -> None:
+    noise = torch.randn(RATE, generator=torch.Generator().manual_seed(0)) * 0.1
+    vector = statistics(course_of(Audio(noise, RATE), None))
+    assert np.isfinite(vector).all()
+    assert not vector[152:167].any()
+
+
+def test_the_encoder_is_summed_up_too() -> None:
+    course = course_of(voice(150), Ears())  # type: ignore[arg-type]
+    vector = statistics(course)
+    assert vector.shape == (MANNER + 6,)
+    assert vector[MANNER + 1] == 1
+    assert vector[MANNER + 3] == 0
+    half = course.part(0, 50)
+    assert len(half) == 50
+    assert len(half.heard) == 25
+    assert np.isfinite(statistics(half)).all()
+
+
+@pytest.mark.parametrize("samples", [torch.zeros(RATE), voice(150, 0.1).samples, torch.zeros(1)])
+def test_too_little_sound(samples: torch.Tensor) -> None:
+    with pytest.raises(AudioError, match="too short"):
+        course_of(Audio(samples, RATE), None)
+
+
+def test_configurations() -> None:
+    config = StatisticsConfig.release(["a", "b"], Ears())  # type: ignore[arg-type]
+    assert (config.whisper, config.whisper_width) == ("fake", 2)
+    assert config.size == MANNER + 6
+    assert StatisticsConfig.release(["a", "b"]).size == MANNER
+    with pytest.raises(ValueError, match="labels"):
+        StatisticsConfig(("a", "a"))
+    with pytest.raises(ValueError, match="together"):
+        StatisticsConfig(("a", "b"), whisper="tiny.en")
+
+
+def test_a_long_recording_is_heard_in_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = StatisticsClassifier(StatisticsConfig.debug()).eval()
+    batches: list[int] = []
+    forward = StatisticsClassifier.forward
+
+    def spy(self: StatisticsClassifier, vectors: torch.Tensor) -> torch.Tensor:
+        batches.append(len(vectors))
+        return forward(self, vectors)
+
+    monkeypatch.setattr(StatisticsClassifier, "forward", spy)
+    for seconds in (0.5, 4.5, 6.0, 11.0):
+        assert model.classify(voice(150, seconds)).sum() == pytest.approx(1, abs=1e-5)
+    assert batches == [1, 1, 2, 4]
+
+
+def test_the_judge_takes_either_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = StatisticsConfig.release(["a", "b"], Ears())  # type: ignore[arg-type]
+    StatisticsClassifier(config).save_pretrained(tmp_path)
+    Confusion.of(("a", "b"), [("a", "a")], speakers=["x"]).save(tmp_path)
+    monkeypatch.setattr(statistics_classifier, "WhisperRecognizer", lambda size: Ears())
+    judge = ClassifierJudge.from_pretrained(tmp_path)
+    assert judge.model.name.startswith("stepaudio/statistics-classifier/")
+    assert judge.judge([Sample("s", voice(200))])[0].answer in ("a", "b")
+    monkeypatch.setattr(statistics_classifier, "WhisperRecognizer", lambda size: Ears("sha256:bb"))
+    with pytest.raises(CheckpointError, match="trained with Whisper fake sha256:aa, but sha256:bb"):
+        ClassifierJudge.from_pretrained(tmp_path)
