@@ -57,10 +57,11 @@ def write_card(
     }
     whole = card["accuracy"]
     lines = [
-        f"{100 * whole['value']:.1f} % ({100 * whole['low']:.1f} to {100 * whole['high']:.1f}) of",
-        f"{confusion.total} recordings of {len(confusion.speakers)} actors heard right,",
+        f"{confusion.total} recordings of {len(confusion.speakers)} actors heard right:",
+        f"{100 * whole['value']:.1f} % ({100 * whole['low']:.1f} to {100 * whole['high']:.1f}),",
         f"{100 * card['balanced_accuracy']:.1f} % balanced; chance is",
-        f"{100 / len(confusion.labels):.0f} %. {settings}; {confusion.protocol}.",
+        f"{100 / len(confusion.labels):.0f} %.",
+        f"{settings}; {confusion.protocol}.",
         "",
         "Heard, in percent of each row:",
         "",

@@ -59,7 +59,11 @@ def main(arguments: list[str] | None = None) -> None:
         clips, config, args.out, folds=args.folds, variants=args.variants, listener=listener
     )
     name = f"Whisper {args.whisper}" if args.whisper else "no recogniser"
-    print(write_card(args.out, confusion, answers, f"{name}, {args.variants} varied versions"))
+    print(
+        write_card(
+            args.out, confusion, answers, f"{name}, every recording also varied {args.variants}×"
+        )
+    )
 
 
 if __name__ == "__main__":
