@@ -12,6 +12,7 @@ from torch import Tensor
 
 from recipes.judges.clips import Clip, ClipBank, fold_speakers
 from recipes.nano.loop import run
+from recipes.nano.prefetch import Batch
 from stepaudio.audio import Audio
 from stepaudio.evaluation.clip_classifier import ClipClassifier, ClipClassifierConfig
 from stepaudio.evaluation.confusion import Confusion
@@ -83,11 +84,17 @@ def _train(
     torch.manual_seed(0)
     model = ClipClassifier(config).train()
 
-    def loss(rng: np.random.Generator, progress: float) -> dict[str, Tensor]:
+    def draw(rng: np.random.Generator, progress: float) -> Batch:
         fbank, lengths, target = bank.draw(batch, rng, without=without)
-        logits = model(fbank, lengths)
+        return {"fbank": fbank, "lengths": lengths, "target": target}
+
+    def loss(drawn: Batch, progress: float) -> dict[str, Tensor]:
+        logits, target = model(drawn["fbank"], drawn["lengths"]), drawn["target"]
         hit = (logits.argmax(-1) == target).float().mean()
         return {"loss": F.cross_entropy(logits, target, label_smoothing=0.1), "accuracy": hit}
 
-    run(out=out, models={"model": model}, loss=loss, minutes=minutes, lr=lr, weight_decay=0.05)
+    run(
+        out=out, models={"model": model}, draw=draw, loss=loss, minutes=minutes, lr=lr,
+        weight_decay=0.05,
+    )  # fmt: skip
     return model.eval()
