@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from stepaudio.types import SpeechTokens, TokenSpec
 __all__ = [
     "PART_SECONDS",
     "VOICE_SECONDS",
+    "Part",
     "WHOLE_SECONDS",
     "cut_at_pauses",
     "sound_units",
@@ -57,21 +59,35 @@ def voice_stretch(audio: Audio) -> Audio:
     return audio.clip(start, start + VOICE_SECONDS)
 
 
-def cut_at_pauses(tokens: SpeechTokens, audio: Audio) -> list[SpeechTokens]:
-    """Cut codes into parts, between two units, where the recording is quiet.
+class Part(NamedTuple):
+    """A stretch of a recording.
+
+    Attributes:
+        tokens: its codes.
+        audio: the sound they were made from.
+    """
+
+    tokens: SpeechTokens
+    audio: Audio
+
+
+def cut_at_pauses(tokens: SpeechTokens, audio: Audio) -> list[Part]:
+    """Cut a recording and its codes into parts, between two units, where it is quiet.
 
     Args:
         tokens: codes of the whole recording.
         audio: the recording.
 
     Returns:
-        The codes themselves up to :data:`WHOLE_SECONDS`; else parts of half to a whole of
-        :data:`PART_SECONDS`, in order, without gap or overlap.
+        All of it up to :data:`WHOLE_SECONDS`; else parts of half to a whole of
+        :data:`PART_SECONDS`, in order, whose codes have no gap or overlap. What tokenizers drop
+        at both ends is in no part.
     """
     if tokens.seconds <= WHOLE_SECONDS:
-        return [tokens]
+        return [Part(tokens, audio)]
     units, spec = tokens.num_units, tokens.spec
-    power = _power(audio, units, start=_before_first_unit(tokens, audio))
+    begin = _before_first_unit(tokens, audio)
+    power = _power(audio, units, start=begin)
     # What sounds around the end of unit ``u``.
     around = power[:-1] + power[1:]
     longest = int(Fraction(PART_SECONDS) / spec.unit_seconds)
@@ -81,14 +97,17 @@ def cut_at_pauses(tokens: SpeechTokens, audio: Audio) -> list[SpeechTokens]:
         first, last = cuts[-1] + shortest, cuts[-1] + min(longest, left - shortest)
         cuts.append(first + int(around[first - 1 : last].argmin()))
     cuts.append(units)
-    return [
-        SpeechTokens(
+    parts = []
+    for start, stop in pairwise(cuts):
+        codes = SpeechTokens(
             tokens.linguistic[start * spec.linguistic.per_unit : stop * spec.linguistic.per_unit],
             tokens.semantic[start * spec.semantic.per_unit : stop * spec.semantic.per_unit],
             spec,
         )
-        for start, stop in pairwise(cuts)
-    ]
+        # The last unit may reach a little beyond the sound it was padded from.
+        end = min(begin + stop * _STEP, audio.seconds)
+        parts.append(Part(codes, audio.clip(begin + start * _STEP, end)))
+    return parts
 
 
 def sound_units(audio: Audio, spec: TokenSpec) -> int:

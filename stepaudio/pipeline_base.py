@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -190,11 +191,12 @@ class Pipeline:
         """Recording to codes and back, without the language model: what the codes keep.
 
         A recording longer than :data:`stepaudio.cutting.WHOLE_SECONDS` is tokenized as a whole
-        and decoded in parts, cut at its pauses, all in the same voice.
+        and decoded in parts, cut at its pauses.
 
         Args:
             audio: any source of :meth:`Audio.load`.
-            voice: to speak in; None is the recording's own, see :meth:`voice_prompt`.
+            voice: to speak in; None is the recording's own. Each part of a long one is then
+                prompted with its own sound, and all with the speaker of :meth:`voice_prompt`.
             seed: repeats a result; None draws one.
             generator: source of the seed if none is given.
             steps: solver steps of the flow.
@@ -223,16 +225,25 @@ class Pipeline:
         with run.stage("tokenize", 1):
             tokens = self.tokenize(recording)
         with run.stage("voice", 1):
+            parts = cut_at_pauses(tokens, recording)
+            own = voice is None
             voice = self._voice(recording, tokens) if voice is None else self._checked(voice)
-        parts = cut_at_pauses(tokens, recording)
+            voices = [voice] * len(parts)
+            if own and len(parts) > 1:
+                # The speaker is that of the whole: a part may be one long pause.
+                voices = [
+                    replace(self._voice(part.audio, part.tokens), speaker=voice.speaker)
+                    for part in parts
+                ]
+        codes = [part.tokens for part in parts]
         if len(parts) == 1:
-            sound = self._render(parts, [voice], chosen, run, steps, guidance)[0]
+            sound = self._render(codes, voices, chosen, run, steps, guidance)[0]
         else:
             sound = render_parts(
                 self.parts.flow,
                 self.parts.vocoder,
-                parts,
-                voice,
+                codes,
+                voices,
                 chosen[0],
                 run,
                 steps=self.defaults.steps if steps is None else steps,

@@ -156,7 +156,7 @@ def render_parts(
     flow: FlowDecoder,
     vocoder: Vocoder,
     parts: Sequence[SpeechTokens],
-    voice: VoicePrompt,
+    voices: Sequence[VoicePrompt],
     seed: int,
     run: Run,
     *,
@@ -172,7 +172,7 @@ def render_parts(
         flow: the flow decoder.
         vocoder: the vocoder.
         parts: in order, cut where little is heard; see :func:`stepaudio.cutting.cut_at_pauses`.
-        voice: of all parts.
+        voices: per part.
         seed: of the whole.
         run: clock, progress and cancellation.
         steps: solver steps of the flow.
@@ -187,7 +187,7 @@ def render_parts(
     mels = []
     noise = seeded(seed, "flow")
     with run.stage("decode", len(parts)) as report:
-        for part in parts:
+        for part, voice in zip(parts, voices, strict=True):
             run.check()
             mels += flow.decode([part], [voice], steps=steps, guidance=guidance, generators=[noise])
             report(len(mels))

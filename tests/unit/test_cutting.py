@@ -10,6 +10,7 @@ from stepaudio.cutting import (
     PART_SECONDS,
     VOICE_SECONDS,
     WHOLE_SECONDS,
+    Part,
     cut_at_pauses,
     sound_units,
     voice_stretch,
@@ -39,29 +40,34 @@ def codes(units: int) -> SpeechTokens:
     return SpeechTokens(torch.arange(2 * units) % 1024, torch.arange(3 * units) % 4096, SPEC)
 
 
-def boundaries(parts: list[SpeechTokens]) -> list[int]:
+def boundaries(parts: list[Part]) -> list[int]:
     """Units before each cut."""
-    return torch.tensor([part.num_units for part in parts]).cumsum(0)[:-1].tolist()
+    return torch.tensor([part.tokens.num_units for part in parts]).cumsum(0)[:-1].tolist()
 
 
 def test_short_recordings_stay_whole() -> None:
     audio = Audio(noise(WHOLE_SECONDS), 8000)
     assert voice_stretch(audio) is audio
     tokens = codes(int(WHOLE_SECONDS / UNIT))
-    assert cut_at_pauses(tokens, audio) == [tokens]
+    assert cut_at_pauses(tokens, audio) == [Part(tokens, audio)]
 
 
 @pytest.mark.parametrize("seconds", [30.2, 47.9, 48.1, 60.0, 100.0, 400.3])
 @pytest.mark.parametrize("rate", [8000, 11025, 44100])
 def test_parts_are_the_whole(seconds: float, rate: int) -> None:
     tokens = codes(int(seconds / UNIT))
-    parts = cut_at_pauses(tokens, Audio(noise(seconds, rate), rate))
-    assert torch.equal(torch.cat([part.linguistic for part in parts]), tokens.linguistic)
-    assert torch.equal(torch.cat([part.semantic for part in parts]), tokens.semantic)
+    audio = Audio(noise(seconds, rate), rate)
+    parts = cut_at_pauses(tokens, audio)
+    assert torch.equal(torch.cat([part.tokens.linguistic for part in parts]), tokens.linguistic)
+    assert torch.equal(torch.cat([part.tokens.semantic for part in parts]), tokens.semantic)
+    sound = torch.cat([part.audio.samples for part in parts])
+    assert torch.equal(sound, audio.samples[: len(sound)])
+    assert len(sound) == pytest.approx(tokens.seconds * rate, abs=1)
     for part in parts:
-        assert PART_SECONDS / 2 <= part.seconds <= PART_SECONDS
-        assert len(part.semantic) == 3 * part.num_units
-        assert part.spec == tokens.spec
+        assert PART_SECONDS / 2 <= part.tokens.seconds <= PART_SECONDS
+        assert len(part.tokens.semantic) == 3 * part.tokens.num_units
+        assert part.tokens.spec == tokens.spec
+        assert part.audio.seconds == pytest.approx(part.tokens.seconds, abs=2 / rate)
 
 
 def test_cuts_lie_in_pauses() -> None:
