@@ -91,10 +91,10 @@ class Analysed:
 
     def __init__(self, samples: Array) -> None:
         x = samples.astype(np.float64)
-        pitch, times = pyworld.dio(
-            x, RATE, frame_period=FRAME_MS, f0_floor=65.0, f0_ceil=500.0, speed=4
-        )
-        self.f0 = pyworld.stonemask(x, pitch, times, RATE).astype(np.float32)
+        # Ten times slower than DIO, whose wrong unvoiced frames cost a third of the words: WER 0.50
+        # of unchanged recordings made this way, instead of 0.21 (the recordings themselves: 0.22).
+        f0, times = pyworld.harvest(x, RATE, frame_period=FRAME_MS, f0_floor=65.0, f0_ceil=500.0)
+        self.f0 = f0.astype(np.float32)
         self.envelope = pyworld.cheaptrick(x, self.f0.astype(np.float64), times, RATE)
         self.noise = pyworld.d4c(x, self.f0.astype(np.float64), times, RATE)
         self.loudness = np.sqrt(np.mean(x**2))
