@@ -57,7 +57,7 @@ def write_card(
     }
     whole = card["accuracy"]
     lines = [
-        f"{confusion.total} recordings of {len(confusion.speakers)} actors heard right:",
+        f"{confusion.total} recordings of {len(confusion.speakers)} speakers heard right:",
         f"{100 * whole['value']:.1f} % ({100 * whole['low']:.1f} to {100 * whole['high']:.1f}),",
         f"{100 * card['balanced_accuracy']:.1f} % balanced; chance is",
         f"{100 / len(confusion.labels):.0f} %.",
@@ -66,7 +66,7 @@ def write_card(
         "Heard, in percent of each row:",
         "",
         confusion.markdown(),
-        "| corpus | actors | recordings | right, % |",
+        "| corpus | speakers | recordings | right, % |",
         "|---|---|---|---|",
         *(
             f"| {name} | {one['speakers']} | {one['n']} | {100 * one['value']:.0f} |"

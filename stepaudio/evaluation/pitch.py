@@ -75,4 +75,6 @@ class AutocorrelationPitch:
 
     def track(self, audio: Audio) -> NDArray[np.float64]:
         """``[T]`` Hz every 10 ms, NaN where there is no voice."""
-        return track_pitch(audio, hop=HOP).double().numpy()
+        f0: NDArray[np.float64] = track_pitch(audio, hop=HOP).double().numpy()
+        # A peak without a bend is interpolated to anywhere, even below zero.
+        return np.where((f0 >= _LOWEST_HZ * 0.9) & (f0 <= _HIGHEST_HZ), f0, np.nan)

@@ -113,7 +113,7 @@ def test_the_recipe_leaves_a_judge_with_its_accuracy(
     ])  # fmt: skip
     assert {verdict.answer for verdict in verdicts} == set(TONES)
     said = capsys.readouterr().out
-    assert "16 recordings of 4 actors heard right:" in said
+    assert "16 recordings of 4 speakers heard right:" in said
     card = json.loads((out / "judge.json").read_text())
     assert card["accuracy"]["value"] == pytest.approx(judge.confusion.accuracy, abs=1e-4)
     assert card["by_set"]["tones"]["speakers"] == 4
