@@ -143,6 +143,16 @@ class TokenFlowDecoder(Pretrained, FlowDecoder):
         level = mel.mean(dim=0)
         return mel[:, level >= level.mean()].mean(dim=1)
 
+    def _prompt_averages(self, mel: Tensor, given: Tensor) -> Tensor:
+        """:meth:`average_mel` of every row's prompt, ``[B, C]``, without asking the device."""
+        if self.config.mel_scale is None:
+            return mel.new_zeros(len(mel), mel.shape[-1])
+        level = mel.mean(dim=-1)
+        mean = (level * given).sum(dim=1) / given.sum(dim=1).clamp(min=1)
+        loud = given & (level >= mean[:, None])
+        average = (mel * loud[..., None]).sum(dim=1) / loud.sum(dim=1).clamp(min=1)[:, None]
+        return torch.where(given.any(dim=1)[:, None], average, self.get_buffer("average"))
+
     def relative_mel(self, mel: Tensor, average: Tensor) -> Tensor:
         """Log-mel to what the flow works on: the same unless ``mel_scale`` is set.
 
@@ -412,14 +422,13 @@ class TokenFlowDecoder(Pretrained, FlowDecoder):
                 f"mel of shape {tuple(mel.shape)} does not fit {pairs.shape[1]} token positions; "
                 f"expected {tuple(mu.shape)}"
             )
-        prompts = [row[:n].T for row, n in zip(mel, prompt_frames.tolist(), strict=True)]
-        mel = self.relative_mel(mel, torch.stack([self.average_mel(p) for p in prompts]))
+        given = torch.arange(mel.shape[1], device=mel.device) < prompt_frames[:, None]
+        mel = self.relative_mel(mel, self._prompt_averages(mel, given))
         source = generator.device if generator is not None else mel.device
         draws = torch.rand(2, len(mel), generator=generator, device=source).to(mel.device)
         noise = torch.randn(mel.shape, generator=generator, device=source).to(mel)
         point, target = transport_pair(mel, noise, t := warp_time(draws[0]).to(mel.dtype))
 
-        given = torch.arange(mel.shape[1], device=mel.device) < prompt_frames[:, None]
         keep = (draws[1] >= cond_dropout).to(mel.dtype)[:, None]
         velocity = self.estimator(
             point,
