@@ -24,7 +24,9 @@ from torch import Tensor, nn
 from recipes.nano.corpus import Utterance, write_manifest
 from recipes.nano.features import FRAME_SECONDS, UNKNOWN_PHONE, Features
 from recipes.nano.loop import run
+from recipes.nano.machine import Machine
 from recipes.nano.phones import PHONES, SILENCE, phone_words
+from recipes.nano.prefetch import Batch
 
 __all__ = ["PhoneClassifier", "viterbi"]
 
@@ -111,8 +113,8 @@ def viterbi(log_probs: npt.NDArray[np.float32], words: list[list[int]]) -> list[
 class Aligner:
     """Features with phone labels that get better."""
 
-    def __init__(self, features: Features) -> None:
-        self.features = features
+    def __init__(self, features: Features, machine: Machine) -> None:
+        self.features, self.machine = features, machine
         self.model = PhoneClassifier()
         rows = range(len(features))
         self.labels = {i: features.get(i, "target")[:, 0].long() for i in rows}
@@ -133,28 +135,34 @@ class Aligner:
         """Fit the classifier to the labels at hand."""
         placed = list(self.runs)
 
-        def loss(rng: np.random.Generator, progress: float) -> dict[str, Tensor]:
+        def draw(rng: np.random.Generator, progress: float) -> Batch:
             features, labels = [], []
-            for _ in range(ROWS):
+            for _ in range(ROWS * self.machine.scale):
                 pool = placed if placed and rng.random() < 0.7 else self.synthetic
                 item = int(pool[int(rng.integers(len(pool)))])
                 y = self.labels[item]
                 x = normalised(self.features.get(item, "fbank"))
                 start = int(rng.integers(0, max(1, len(y) - CROP)))
                 x, y = x[2 * start : 2 * (start + CROP)], y[start : start + CROP]
-                band, draw = torch.linspace(-1, 1, 80), rng.normal(0, 0.25, 3)
-                x = x + float(draw[0]) + float(draw[1]) * band + float(draw[2]) * (2 * band**2 - 1)
+                band, curve = torch.linspace(-1, 1, 80), rng.normal(0, 0.25, 3).tolist()
+                x = x + curve[0] + curve[1] * band + curve[2] * (2 * band**2 - 1)
                 # Rooms differ in the level below which nothing is heard.
                 x = torch.logaddexp(3 * x, torch.full_like(x, float(rng.uniform(-9, -3)))) / 3
                 features.append(F.pad(x, (0, 0, 0, 2 * CROP - len(x))))
                 labels.append(F.pad(y, (0, CROP - len(y)), value=UNKNOWN_PHONE))
-            x, y = torch.stack(features), torch.stack(labels)
-            logits = self.model(x)
+            return {"features": torch.stack(features), "labels": torch.stack(labels)}
+
+        def loss(batch: Batch, progress: float) -> dict[str, Tensor]:
+            logits, y = self.model(batch["features"]), batch["labels"]
             value = F.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=UNKNOWN_PHONE)
-            hit = (logits.argmax(-1) == y)[y >= 0].float().mean()
+            # Unknown phones are -1, which no prediction is.
+            hit = (logits.argmax(-1) == y).sum() / (y >= 0).sum().clamp_min(1)
             return {"loss": value, "accuracy": hit}
 
-        run(out=out, models={"model": self.model}, loss=loss, minutes=minutes, lr=1e-3)
+        run(
+            out=out, models={"model": self.model}, draw=draw, loss=loss, minutes=minutes, lr=1e-3,
+            machine=self.machine,
+        )  # fmt: skip
 
     @torch.no_grad()
     def align(self) -> None:
@@ -162,7 +170,8 @@ class Aligner:
         for item in track(self.real, "align"):
             words = self.words[item]
             x = normalised(self.features.get(item, "fbank"))
-            log_probs = self.model(x[None])[0].log_softmax(-1).numpy() - 0.6 * self.prior
+            logits = self.model(x[None].to(self.machine.device))[0]
+            log_probs = logits.log_softmax(-1).cpu().numpy() - 0.6 * self.prior
             try:
                 runs = viterbi(log_probs, [phones for _, phones in words]) if words else []
             except ValueError:
@@ -194,12 +203,12 @@ def main() -> None:
     parser.add_argument("features")
     parser.add_argument("-o", "--out", required=True)
     parser.add_argument("--minutes", type=float, default=2.5, help="of each of the two trainings")
-    parser.add_argument("--threads", type=int, default=1)
+    Machine.add_arguments(parser)
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    machine = Machine.from_arguments(args)
     torch.manual_seed(0)
     features, out = Features(args.features), Path(args.out)
-    aligner = Aligner(features)
+    aligner = Aligner(features, machine)
     for name in ("round1", "round2"):
         aligner.train(out / name, args.minutes)
         aligner.align()

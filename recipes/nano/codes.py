@@ -17,6 +17,7 @@ from torch import Tensor
 
 from recipes.nano.features import Features
 from stepaudio.decoder.speaker import CAMPPlus
+from stepaudio.devices import resolve_device
 from stepaudio.tokenizers.features import apply_cmvn, low_frame_rate
 from stepaudio.tokenizers.interleave import truncate
 from stepaudio.tokenizers.linguistic import LinguisticTokenizer
@@ -93,31 +94,34 @@ def main() -> None:
     parser.add_argument("--linguistic", required=True)
     parser.add_argument("--semantic", required=True)
     parser.add_argument("--speaker", required=True)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="auto", help="auto takes an accelerator if any")
+    parser.add_argument("--threads", type=int, default=1, help="of a CPU")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    device = resolve_device(args.device)
     features = Features(args.features)
-    linguistic = LinguisticTokenizer.from_pretrained(args.linguistic)
-    semantic = SemanticTokenizer.from_pretrained(args.semantic)
-    speaker = CAMPPlus.from_pretrained(args.speaker)
+    linguistic = LinguisticTokenizer.from_pretrained(args.linguistic).to(device)
+    semantic = SemanticTokenizer.from_pretrained(args.semantic).to(device)
+    speaker = CAMPPlus.from_pretrained(args.speaker).to(device)
     spec = TokenSpec(linguistic.config.codebook_size, semantic.config.codes)
     a, b, embeddings, starts = [], [], [], [0]
     for item in track(range(len(features)), "codes"):
-        fbank = features.get(item, "fbank")
+        fbank = features.get(item, "fbank").to(device)
         stacked = apply_cmvn(low_frame_rate(fbank), linguistic.cmvn_shift, linguistic.cmvn_scale)
         codes = linguistic.quantize(linguistic.hidden(stacked[None]))[0]
-        mel = features.get(item, "whisper").T[None]
+        mel = features.get(item, "whisper").to(device).T[None]
+        pieces = [m for m in torch.split(mel, 3000, dim=-1) if m.shape[-1] >= 4]
+        lengths = [torch.full((1,), m.shape[-1], device=device) for m in pieces]
         parts = [
-            semantic.quantize(semantic.hidden(m, torch.tensor([m.shape[-1]]))[0])[0]
-            for m in torch.split(mel, 3000, dim=-1)
-            if m.shape[-1] >= 4
+            semantic.quantize(semantic.hidden(m, length)[0])[0]
+            for m, length in zip(pieces, lengths, strict=True)
         ]
-        tokens = truncate(SpeechTokens(codes, torch.cat(parts), spec))
+        tokens = truncate(SpeechTokens(codes.cpu(), torch.cat(parts).cpu(), spec))
         a.append(tokens.linguistic.numpy().astype(np.int16))
         b.append(tokens.semantic.numpy().astype(np.int16))
         starts.append(starts[-1] + tokens.num_units)
         centred = fbank - fbank.mean(dim=0, keepdim=True)
-        embeddings.append(speaker(centred[None])[0].numpy().astype(np.float16))
+        embeddings.append(speaker(centred[None])[0].cpu().numpy().astype(np.float16))
     np.savez(
         Path(args.features) / "codes.npz", linguistic=np.concatenate(a), semantic=np.concatenate(b),
         starts=np.asarray(starts), speakers=np.stack(embeddings),

@@ -6,110 +6,144 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recipes.nano.machine import Machine
+from recipes.nano.muon import Muon
+from recipes.nano.prefetch import Batch, Batches, Draw
 from stepaudio.hub import write_atomic
 
 __all__ = ["run"]
+
+#: Steps between two rows of the log.
+LOG_EVERY = 50
 
 
 def run(
     *,
     out: str | Path,
     models: Mapping[str, nn.Module],
-    loss: Callable[[np.random.Generator, float], dict[str, Tensor]],
+    draw: Draw,
+    loss: Callable[[Batch, float], dict[str, Tensor]],
     minutes: float,
     lr: float,
+    machine: Machine | None = None,
+    exact: bool = False,
     weight_decay: float = 0.01,
     warmup: float = 0.03,
     clip: float = 1.0,
     save_every: float = 120.0,
     no_decay: Iterable[str] = (),
+    muon: str = "",
     on_save: Callable[[], object] | None = None,
 ) -> None:
     """Train for a budget of minutes, resuming from ``out/state.pt`` if it is there.
 
-    The learning rate follows the share of the budget used (linear warm-up, cosine to 2 %). The
-    clock counts processor time per thread, so a busy machine trains as much as an idle one. The
-    clock, the step, the optimizer and the data generator are part of the checkpoint.
+    The learning rate follows the share of the budget used (linear warm-up, cosine to 2 %). What
+    counts as time is the machine's to say. The clock, the step and the optimizers are part of the
+    checkpoint, which does not depend on the device it was written on; batches and PyTorch's own
+    random numbers depend on the step alone.
 
     Args:
         out: folder for ``state.pt``, ``log.jsonl`` and ``curve.png``.
         models: trained together; named in the checkpoint.
-        loss: called with the data generator and the share of the budget used; returns named
+        draw: makes a batch, on the CPU and perhaps in another process, from a generator and the
+            share of the budget used; so it must not touch the models.
+        loss: called with a batch on the device and the share of the budget used; returns named
             losses, of which ``"loss"`` is minimised.
-        minutes: processor time per thread.
-        lr: peak learning rate of AdamW.
+        minutes: the budget.
+        lr: peak learning rate.
+        machine: where to train; one thread of a CPU by default. The models stay there.
+        exact: whether the losses need float32 throughout, as spectra and angles do.
         weight_decay: of matrices.
         warmup: share of the budget with a rising learning rate.
         clip: largest gradient norm.
         save_every: seconds between checkpoints.
         no_decay: parts of parameter names that are never decayed.
+        muon: how the names of the matrices begin that Muon trains; AdamW trains the rest.
         on_save: called after each checkpoint, e.g. to export a model.
     """
-    out = Path(out)
+    out, machine = Path(out), machine or Machine()
     out.mkdir(parents=True, exist_ok=True)
+    for model in models.values():
+        model.to(machine.device)
     named = [
         (f"{k}.{n}", p)
         for k, m in models.items()
         for n, p in m.named_parameters()
         if p.requires_grad
     ]
-    flat = [p for n, p in named if p.dim() < 2 or any(part in n for part in no_decay)]
+    plain = [p for n, p in named if p.dim() < 2 or any(part in n for part in no_decay)]
     matrices = [p for n, p in named if not (p.dim() < 2 or any(part in n for part in no_decay))]
-    optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": weight_decay}, {"params": flat, "weight_decay": 0.0}],
-        lr=lr, betas=(0.9, 0.98),
-    )  # fmt: skip
-    rng, step, used = np.random.default_rng(0), 0, 0.0
+    by_muon = [p for n, p in named if muon and n.startswith(muon) and p.dim() == 2]
+    decayed = [p for p in matrices if not any(p is q for q in by_muon)]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(
+            [
+                {"params": decayed, "weight_decay": weight_decay},
+                {"params": plain, "weight_decay": 0.0},
+            ],
+            lr=lr, betas=(0.9, 0.98),
+        )
+    ]  # fmt: skip
+    if by_muon:
+        optimizers.append(Muon(by_muon, lr=lr, weight_decay=weight_decay))
+    step, used = 0, 0.0
     state_file = out / "state.pt"
     if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
+        state = torch.load(state_file, map_location="cpu", weights_only=True)
         for name, model in models.items():
             model.load_state_dict(state["models"][name])
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         step, used = state["step"], state["used"]
-        rng.bit_generator.state = json.loads(state["rng"])
 
     def save() -> None:
         state = {
             "models": {name: model.state_dict() for name, model in models.items()},
-            "optimizer": optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in optimizers],
             "step": step,
             "used": used,
-            "rng": json.dumps(rng.bit_generator.state),
         }
         write_atomic(state_file, lambda path: torch.save(state, path), force=True)
         _plot(out)
         if on_save is not None:
             on_save()
 
-    sums: dict[str, float] = {}
+    batches = Batches(draw, step, machine)
+    sums: dict[str, Tensor] = {}
     count, last_save, budget = 0, time.monotonic(), minutes * 60
     while used < budget:
-        began = time.process_time()
+        began = machine.clock()
         progress = used / budget
         scale = min(1.0, progress / warmup) if warmup else 1.0
         scale *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-        for group in optimizer.param_groups:
-            group["lr"] = lr * max(scale, 1e-3)
-        losses = loss(rng, progress)
-        optimizer.zero_grad(set_to_none=True)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = lr * max(scale, 1e-3)
+            optimizer.zero_grad(set_to_none=True)
+        batch = batches.next(progress)
+        torch.manual_seed(step)
+        with nullcontext() if exact else machine.autocast():
+            losses = loss(batch, progress)
         losses["loss"].backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_([p for _, p in named], clip)
+        # The one value read from the device at every step: it leaves a step that went wrong
+        # undone, and makes the clock count work that is finished, not work that is ordered.
         if torch.isfinite(norm):
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
         for name, value in losses.items():
-            sums[name] = sums.get(name, 0.0) + float(value.detach())
+            sums[name] = sums[name] + value.detach() if name in sums else value.detach()
         count, step = count + 1, step + 1
-        used += (time.process_time() - began) / torch.get_num_threads()
-        if count == 50 or used >= budget:
+        used += machine.clock() - began
+        if count == LOG_EVERY or used >= budget:
             row = {"step": step, "minutes": round(used / 60, 2), "norm": round(float(norm), 3)}
-            row |= {name: round(value / count, 4) for name, value in sums.items()}
+            row |= {name: round(float(value) / count, 4) for name, value in sums.items()}
             with (out / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(row) + "\n")
             print(json.dumps(row), flush=True)

@@ -24,6 +24,8 @@ from torch.nn.utils.rnn import pad_sequence
 from recipes.nano.codes import Codes, codebook_axes
 from recipes.nano.features import Features
 from recipes.nano.loop import run
+from recipes.nano.machine import Machine
+from recipes.nano.prefetch import Batch
 from stepaudio.decoder.flow import FlowConfig, TokenFlowDecoder
 from stepaudio.decoder.flow_matching import masked_mean
 from stepaudio.tokenizers.interleave import interleave, regroup_for_decoder
@@ -150,46 +152,62 @@ def main() -> None:
     parser.add_argument("-o", "--out", required=True)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--prior-minutes", type=float, default=10.0, help="of the token encoder")
-    parser.add_argument("--threads", type=int, default=1)
+    Machine.add_arguments(parser)
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    machine = Machine.from_arguments(args)
     torch.manual_seed(0)
     rows = Rows(args.features)
     decoder = TokenFlowDecoder(FlowConfig.nano())
     out = Path(args.out)
     start_embeddings(decoder, out.parent)
     decoder.get_buffer("average").copy_(rows.mean(np.random.default_rng(0), decoder, 400))
+    decoder.to(machine.device)
 
-    def prior(rng: np.random.Generator, progress: float) -> dict[str, Tensor]:
+    def draw_prior(rng: np.random.Generator, progress: float) -> Batch:
+        drawn = [rows.alone(rng, 33) for _ in range(12 * machine.scale)]
+        mels = [decoder.relative_mel(mel, decoder.average_mel(mel.T)) for _, mel in drawn]
+        return {
+            "pairs": pad_sequence([pairs for pairs, _ in drawn], batch_first=True),
+            "lengths": torch.tensor([len(pairs) for pairs, _ in drawn]),
+            "mel": pad_sequence(mels, batch_first=True),
+        }
+
+    def prior(batch: Batch, progress: float) -> dict[str, Tensor]:
         """The token encoder alone, against the mel: a third of the cost of a whole step."""
-        drawn = [rows.alone(rng, 33) for _ in range(12)]
-        pairs = pad_sequence([p for p, _ in drawn], batch_first=True)
-        mel = pad_sequence(
-            [decoder.relative_mel(m, decoder.average_mel(m.T)) for _, m in drawn], batch_first=True
-        )
-        mu, mask = decoder.encode_tokens(pairs, torch.tensor([len(p) for p, _ in drawn]))
-        return {"loss": masked_mean((mu - mel).abs(), mask)}
+        mu, mask = decoder.encode_tokens(batch["pairs"], batch["lengths"])
+        return {"loss": masked_mean((mu - batch["mel"]).abs(), mask)}
 
     encoder = {
         "embedding": decoder.input_embedding,
         "encoder": decoder.encoder,
         "projection": decoder.encoder_proj,
     }
-    run(out=out / "prior", models=encoder, loss=prior, minutes=args.prior_minutes, lr=1.5e-3)
+    run(
+        out=out / "prior", models=encoder, draw=draw_prior, loss=prior, minutes=args.prior_minutes,
+        lr=1.5e-3, machine=machine,
+    )  # fmt: skip
 
-    def loss(rng: np.random.Generator, progress: float) -> dict[str, Tensor]:
+    def draw(rng: np.random.Generator, progress: float) -> Batch:
         longest = int(rng.choice(TARGET_UNITS, p=TARGET_SHARES))
-        drawn = [rows.draw(rng, longest) for _ in range(max(2, STEP_UNITS // longest))]
-        lengths = torch.tensor([len(row.pairs) for row in drawn])
-        pairs = pad_sequence([row.pairs for row in drawn], batch_first=True)
-        mel = pad_sequence([row.mel for row in drawn], batch_first=True)
-        speaker = torch.stack([row.speaker for row in drawn])
-        frames = torch.tensor([row.prompt_frames for row in drawn])
-        noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        return decoder.training_loss(pairs, lengths, mel, speaker, frames, noise, cond_dropout=0.1)
+        count = max(2, machine.scale * STEP_UNITS // longest)
+        drawn = [rows.draw(rng, longest) for _ in range(count)]
+        return {
+            "pairs": pad_sequence([row.pairs for row in drawn], batch_first=True),
+            "lengths": torch.tensor([len(row.pairs) for row in drawn]),
+            "mel": pad_sequence([row.mel for row in drawn], batch_first=True),
+            "speaker": torch.stack([row.speaker for row in drawn]),
+            "prompt_frames": torch.tensor([row.prompt_frames for row in drawn]),
+        }
+
+    def loss(batch: Batch, progress: float) -> dict[str, Tensor]:
+        return decoder.training_loss(
+            batch["pairs"], batch["lengths"], batch["mel"], batch["speaker"],
+            batch["prompt_frames"], cond_dropout=0.1,
+        )  # fmt: skip
 
     run(
-        out=out, models={"decoder": decoder}, loss=loss, minutes=args.minutes, lr=1e-3,
+        out=out, models={"decoder": decoder}, draw=draw, loss=loss, minutes=args.minutes, lr=1e-3,
+        machine=machine,
         on_save=lambda: decoder.save_pretrained(out / "model", force=True),
     )  # fmt: skip
 

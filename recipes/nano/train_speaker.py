@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from recipes.nano.corpus import read_manifest
 from recipes.nano.loop import run
+from recipes.nano.machine import Machine
+from recipes.nano.prefetch import Batch
 from stepaudio.decoder.speaker import CAMPPlus, CAMPPlusConfig
 from stepaudio.tokenizers.features import kaldi_fbank
 
@@ -57,29 +59,40 @@ def main() -> None:
     parser.add_argument("manifest")
     parser.add_argument("-o", "--out", required=True)
     parser.add_argument("--minutes", type=float, default=6.0)
-    parser.add_argument("--threads", type=int, default=1)
+    Machine.add_arguments(parser)
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    machine = Machine.from_arguments(args)
     torch.manual_seed(0)
     voices, encoder = Voices(args.manifest), CAMPPlus(CAMPPlusConfig.nano())
     classes = nn.Linear(encoder.dim, len(voices.paths), bias=False)
 
-    def loss(rng: np.random.Generator, progress: float) -> dict[str, Tensor]:
-        chosen = rng.choice(len(voices.paths), SPEAKERS_PER_STEP, replace=False)
+    def draw(rng: np.random.Generator, progress: float) -> Batch:
+        chosen = np.concatenate(
+            [
+                rng.choice(len(voices.paths), SPEAKERS_PER_STEP, replace=False)
+                for _ in range(machine.scale)
+            ]
+        )
         waves = torch.stack([voices.crop(int(s), rng) for s in chosen])
         features = kaldi_fbank(waves, window="povey")
         tilt = torch.from_numpy(rng.normal(0, 0.5, (len(waves), 1, 1)).astype(np.float32))
         features = features + tilt * torch.linspace(-1, 1, features.shape[-1])
         features = features - features.mean(dim=1, keepdim=True)
-        embedding = F.normalize(encoder(features), dim=-1)
+        return {"features": features, "target": torch.from_numpy(chosen)}
+
+    def loss(batch: Batch, progress: float) -> dict[str, Tensor]:
+        target = batch["target"]
+        embedding = F.normalize(encoder(batch["features"]), dim=-1)
         cosine = embedding @ F.normalize(classes.weight, dim=-1).T
-        target = torch.from_numpy(chosen)
         logits = SCALE * (cosine - MARGIN * F.one_hot(target, len(voices.paths)))
         hit = (cosine.argmax(-1) == target).float().mean()
         return {"loss": F.cross_entropy(logits, target), "accuracy": hit}
 
     models = {"encoder": encoder, "classes": classes}
-    run(out=args.out, models=models, loss=loss, minutes=args.minutes, lr=2e-3, weight_decay=0.05)
+    run(
+        out=args.out, models=models, draw=draw, loss=loss, minutes=args.minutes, lr=2e-3,
+        weight_decay=0.05, machine=machine, exact=True,
+    )  # fmt: skip
     encoder.eval().save_pretrained(Path(args.out) / "model", force=True)
 
 

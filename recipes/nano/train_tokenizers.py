@@ -26,13 +26,15 @@ from torch import Tensor, nn
 
 from recipes.nano.features import KINDS, Features
 from recipes.nano.loop import run
+from recipes.nano.machine import Machine
 from recipes.nano.phones import PHONES
+from recipes.nano.prefetch import Batch
 from stepaudio.tokenizers.features import low_frame_rate
 from stepaudio.tokenizers.linguistic import LinguisticConfig, LinguisticTokenizer
 from stepaudio.tokenizers.semantic import SemanticConfig, SemanticTokenizer
 
-#: Seconds of sound in one step: many small steps teach the semantic one faster. The row lengths
-#: drawn: long rows teach late positions.
+#: Seconds of sound in one step: on a CPU, many small steps teach the semantic one faster. The row
+#: lengths drawn: long rows teach late positions.
 LINGUISTIC_SECONDS, SEMANTIC_SECONDS = 64.0, 24.0
 ROW_SECONDS = (4.8, 9.6, 14.4)
 #: Lengths of rows that hold a single recording, and how often a step has them.
@@ -109,11 +111,11 @@ def colour(x: Tensor, rng: np.random.Generator, scale: float) -> Tensor:
 class LinguisticTrainer(nn.Module):
     """The encoder and a phone classifier on top."""
 
-    def __init__(self, features: Features) -> None:
+    def __init__(self, features: Features, scale: int) -> None:
         super().__init__()
         self.tokenizer = LinguisticTokenizer(LinguisticConfig.nano())
         self.classify = nn.Linear(self.tokenizer.config.encoder.width, 3 * len(PHONES))
-        self.rows = Rows(features, LINGUISTIC_SECONDS)
+        self.rows = Rows(features, scale * LINGUISTIC_SECONDS)
         rng = np.random.default_rng(1)
         sample = torch.cat(
             [self.rows.draw(rng, ("fbank",))["fbank"].flatten(0, 1) for _ in range(8)]
@@ -122,16 +124,21 @@ class LinguisticTrainer(nn.Module):
         self.tokenizer.cmvn_shift.copy_(-sample.mean(dim=0).repeat(stack))
         self.tokenizer.cmvn_scale.copy_(1 / sample.std(dim=0).repeat(stack))
 
-    def loss(self, rng: np.random.Generator, progress: float) -> dict[str, Tensor]:
-        """Cross-entropy of the phone in each 20 ms."""
+    def draw(self, rng: np.random.Generator, progress: float) -> Batch:
+        """Filter banks and phones of rows, each through another microphone."""
         batch = self.rows.draw(rng, ("fbank", "target"))
-        x = low_frame_rate(colour(batch["fbank"], rng, 0.7))
+        return batch | {"fbank": colour(batch["fbank"], rng, 0.7)}
+
+    def loss(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        """Cross-entropy of the phone in each 20 ms."""
+        x = low_frame_rate(batch["fbank"])
         x = (x + self.tokenizer.cmvn_shift) * self.tokenizer.cmvn_scale
         logits = self.classify(self.tokenizer.hidden(x)).unflatten(-1, (3, -1)).flatten(1, 2)
         phones = batch["target"][..., 0].long()[:, : logits.shape[1]]
         logits = logits[:, : phones.shape[1]]
         loss = F.cross_entropy(logits.flatten(0, 1), phones.flatten(), ignore_index=-1)
-        hit = (logits.argmax(-1) == phones)[phones >= 0].float().mean()
+        # Unknown phones are -1, which no prediction is.
+        hit = (logits.argmax(-1) == phones).sum() / (phones >= 0).sum().clamp_min(1)
         return {"loss": loss, "accuracy": hit}
 
     @torch.no_grad()
@@ -140,8 +147,9 @@ class LinguisticTrainer(nn.Module):
         rng = np.random.default_rng(2)
         self.eval()
         states = []
-        for _ in track(range(round(hours * 3600 / LINGUISTIC_SECONDS)), "k-means features"):
-            x = low_frame_rate(self.rows.draw(rng, ("fbank",))["fbank"])
+        for _ in track(range(round(hours * 3600 / self.rows.seconds)), "k-means features"):
+            fbank = self.rows.draw(rng, ("fbank",))["fbank"]
+            x = low_frame_rate(fbank.to(self.tokenizer.codebook.device))
             x = (x + self.tokenizer.cmvn_shift) * self.tokenizer.cmvn_scale
             states.append(self.tokenizer.hidden(x).flatten(0, 1))
         x = torch.cat(states)
@@ -152,7 +160,7 @@ class LinguisticTrainer(nn.Module):
 def kmeans(x: Tensor, codes: int, rounds: int) -> Tensor:
     """Lloyd's algorithm; an empty centroid moves to a random point. ``[N, D]`` to ``[K, D]``."""
     generator = torch.Generator().manual_seed(0)
-    centres = x[torch.randperm(len(x), generator=generator)[:codes]].clone()
+    centres = x[torch.randperm(len(x), generator=generator)[:codes].to(x.device)]
     for _ in track(range(rounds), "k-means"):
         nearest = torch.cat(
             [
@@ -164,7 +172,8 @@ def kmeans(x: Tensor, codes: int, rounds: int) -> Tensor:
         sums = torch.zeros_like(centres).index_add_(0, nearest, x)
         empty = counts == 0
         centres = sums / counts.clamp_min(1)[:, None]
-        centres[empty] = x[torch.randint(len(x), (int(empty.sum()),), generator=generator)]
+        other = torch.randint(len(x), (int(empty.sum()),), generator=generator)
+        centres[empty] = x[other.to(x.device)]
     return centres
 
 
@@ -189,11 +198,11 @@ class SemanticTrainer(nn.Module):
     axes: Tensor
     anchor: Tensor
 
-    def __init__(self, features: Features) -> None:
+    def __init__(self, features: Features, scale: int) -> None:
         super().__init__()
         config = SemanticConfig.nano()
         width = config.width
-        self.rows = Rows(features, SEMANTIC_SECONDS)
+        self.rows = Rows(features, scale * SEMANTIC_SECONDS)
         self.tokenizer = SemanticTokenizer(config)
         self.tokenizer.quantizer._codebook.embed.requires_grad_(False)
         self.inner = nn.Sequential(ConvBlock(width), ConvBlock(width), nn.Linear(width, 2 * width))
@@ -214,14 +223,23 @@ class SemanticTrainer(nn.Module):
         pairs = relative.clamp_min(-5.0).reshape(len(relative), -1, 2 * relative.shape[-1])
         return F.normalize(pairs @ self.axes / 16.0 + self.anchor, dim=-1)
 
-    def loss(self, rng: np.random.Generator, progress: float) -> dict[str, Tensor]:
-        """Distance to the place of the sound; pitch, voicing and phones."""
+    def draw(self, rng: np.random.Generator, progress: float) -> Batch:
+        """What the encoder hears and what it shall know of it."""
         # The sound is told relative to its average: an encoder must hear enough of one recording.
         single = bool(rng.random() < SINGLE_SHARE)
         batch = self.rows.draw(rng, ("whisper", "mel", "target"), single)
-        x = colour(batch["whisper"], rng, 0.03).transpose(1, 2)
-        hidden, _ = self.tokenizer.hidden(x, torch.full((len(x),), x.shape[-1]))
-        unit = F.normalize(hidden, dim=-1)
+        return batch | {"whisper": colour(batch["whisper"], rng, 0.03)}
+
+    def units(self, whisper: Tensor) -> Tensor:
+        """Directions the encoder computes, ``[B, T, 128]`` at 100 Hz to ``[B, T / 4, D]``."""
+        x = whisper.transpose(1, 2)
+        # Its hidden() would ask the device whether a clip is empty.
+        hidden, _ = self.tokenizer.encoder(x, torch.full((len(x),), x.shape[-1], device=x.device))
+        return F.normalize(hidden, dim=-1)
+
+    def loss(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        """Distance to the place of the sound; pitch, voicing and phones."""
+        unit = self.units(batch["whisper"])
         count = min(unit.shape[1], batch["mel"].shape[1] // 2)
         relative = (batch["mel"] - batch["average"])[:, : 2 * count]
         placed = (unit[:, :count] - self.place(relative)).square().sum(-1).mean()
@@ -250,11 +268,10 @@ class SemanticTrainer(nn.Module):
         rng = np.random.default_rng(3)
         self.eval()
         states = []
-        for _ in track(range(round(hours * 3600 / SEMANTIC_SECONDS)), "k-means features"):
-            mel = self.rows.draw(rng, ("whisper",), single=True)["whisper"].transpose(1, 2)
-            hidden, _ = self.tokenizer.hidden(mel, torch.full((len(mel),), mel.shape[-1]))
-            states.append(F.normalize(hidden, dim=-1).flatten(0, 1))
         codebook = self.tokenizer.quantizer._codebook.embed
+        for _ in track(range(round(hours * 3600 / self.rows.seconds)), "k-means features"):
+            whisper = self.rows.draw(rng, ("whisper",), single=True)["whisper"]
+            states.append(self.units(whisper.to(codebook.device)).flatten(0, 1))
         codebook.copy_(F.normalize(kmeans(torch.cat(states), len(codebook), rounds), dim=-1))
 
 
@@ -265,13 +282,17 @@ def main() -> None:
     parser.add_argument("features")
     parser.add_argument("-o", "--out", required=True)
     parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--threads", type=int, default=1)
+    Machine.add_arguments(parser)
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    machine = Machine.from_arguments(args)
     torch.manual_seed(0)
     out, features = Path(args.out), Features(args.features)
-    trainer = (LinguisticTrainer if args.which == "linguistic" else SemanticTrainer)(features)
-    run(out=out, models={"trainer": trainer}, loss=trainer.loss, minutes=args.minutes, lr=1.2e-3)
+    kind = LinguisticTrainer if args.which == "linguistic" else SemanticTrainer
+    trainer = kind(features, machine.scale)
+    run(
+        out=out, models={"trainer": trainer}, draw=trainer.draw, loss=trainer.loss,
+        minutes=args.minutes, lr=1.2e-3, machine=machine, exact=kind is SemanticTrainer,
+    )  # fmt: skip
     if isinstance(trainer, LinguisticTrainer):
         trainer.fit_centroids(hours=1.5)
     else:

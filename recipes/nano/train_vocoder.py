@@ -21,6 +21,8 @@ from torch import Tensor
 
 from recipes.nano.corpus import read_manifest
 from recipes.nano.loop import run
+from recipes.nano.machine import Machine
+from recipes.nano.prefetch import Batch
 from stepaudio.decoder.istft import ISTFTConfig, ISTFTVocoder
 from stepaudio.decoder.mel import log_mel
 
@@ -60,7 +62,7 @@ def spectral_losses(fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
     """Log-magnitude and phase-derivative distances over all resolutions."""
     magnitude, phase = fake.new_zeros(()), fake.new_zeros(())
     for size in RESOLUTIONS:
-        window = torch.hann_window(size)
+        window = torch.hann_window(size, device=fake.device)
         a, b = (
             torch.stft(x, size, size // 4, window=window, return_complex=True) for x in (fake, real)
         )
@@ -90,17 +92,20 @@ def main() -> None:
     parser.add_argument("manifests", nargs="+")
     parser.add_argument("-o", "--out", required=True)
     parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--threads", type=int, default=1)
+    Machine.add_arguments(parser)
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    machine = Machine.from_arguments(args)
     torch.manual_seed(0)
     config = ISTFTConfig.nano()
     vocoder, spec = ISTFTVocoder(config), config.mel
     crops = Crops(args.manifests, CROP_FRAMES * spec.hop_length, spec.sample_rate)
     edge = 2 * spec.hop_length  # frames there see the reflected padding of the crop
 
-    def loss(rng: np.random.Generator, progress: float) -> dict[str, Tensor]:
-        real = crops.draw(rng, BATCH)
+    def draw(rng: np.random.Generator, progress: float) -> Batch:
+        return {"real": crops.draw(rng, machine.scale * BATCH)}
+
+    def loss(batch: Batch, progress: float) -> dict[str, Tensor]:
+        real = batch["real"]
         mel = log_mel(real, spec)
         fake = vocoder(mel)[..., edge:-edge]
         real = real[..., edge:-edge]
@@ -115,7 +120,8 @@ def main() -> None:
 
     out = Path(args.out)
     run(
-        out=out, models={"vocoder": vocoder}, loss=loss, minutes=args.minutes, lr=1e-3, clip=5.0,
+        out=out, models={"vocoder": vocoder}, draw=draw, loss=loss, minutes=args.minutes, lr=1e-3,
+        clip=5.0, machine=machine, exact=True,
         on_save=lambda: vocoder.save_pretrained(out / "model", force=True) and None,
     )  # fmt: skip
 

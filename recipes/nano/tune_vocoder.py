@@ -26,6 +26,8 @@ from recipes.nano.codes import Codes
 from recipes.nano.corpus import read_audio
 from recipes.nano.features import Features
 from recipes.nano.loop import run
+from recipes.nano.machine import Machine
+from recipes.nano.prefetch import Batch
 from recipes.nano.train_flow import FRAMES_PER_UNIT
 from recipes.nano.train_vocoder import BATCH, CROP_FRAMES, Crops, spectral_losses
 from stepaudio.decoder.flow import TokenFlowDecoder
@@ -56,11 +58,11 @@ def decode_recordings(
         voice = VoicePrompt(tokens, mel, codes.speaker(item), mel_spec=flow.spec.mel)
         noise = torch.Generator().manual_seed(item)
         said = flow.decode([tokens], [voice], guidance=0.0, generators=[noise])[0]
-        decoded.append((str(features.rows[item]["path"]), said))
+        decoded.append((str(features.rows[item]["path"]), said.cpu()))
     return decoded
 
 
-def draw(
+def draw_decoded(
     decoded: Sequence[tuple[str, Tensor]], rng: np.random.Generator, count: int, rate: int, hop: int
 ) -> tuple[Tensor, Tensor]:
     """``[count, C, F]`` decoded mel and ``[count, S]`` of the recordings they should sound like."""
@@ -93,9 +95,9 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.6, help="of the flow")
     parser.add_argument("--steps", type=int, default=4, help="of the flow")
     parser.add_argument("--minutes", type=float, default=15.0)
-    parser.add_argument("--threads", type=int, default=1)
+    Machine.add_arguments(parser)
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    machine = Machine.from_arguments(args)
     torch.manual_seed(0)
     out = Path(args.out)
     flow = TokenFlowDecoder.from_pretrained(out.parent / "flow" / "model")
@@ -104,15 +106,21 @@ def main() -> None:
         flow.config, start=args.start, temperature=args.temperature, steps=args.steps
     )
     features, spec = Features(args.features), vocoder.config.mel
-    decoded = decode_recordings(features, Codes(args.features), flow.eval(), args.count)
+    decoded = decode_recordings(
+        features, Codes(args.features), flow.to(machine.device).eval(), args.count
+    )
     crops = Crops(args.manifests, CROP_FRAMES * spec.hop_length, spec.sample_rate)
     edge = 2 * spec.hop_length  # frames there see the reflected padding of the crop
 
-    def loss(rng: np.random.Generator, progress: float) -> dict[str, Tensor]:
-        real = crops.draw(rng, BATCH // 2)
-        said, meant = draw(decoded, rng, BATCH // 2, spec.sample_rate, spec.hop_length)
-        sound = torch.cat([real, meant])
-        fake = vocoder(torch.cat([log_mel(real, spec), said]))[..., edge:-edge]
+    def draw(rng: np.random.Generator, progress: float) -> Batch:
+        half = machine.scale * BATCH // 2
+        real = crops.draw(rng, half)
+        said, meant = draw_decoded(decoded, rng, half, spec.sample_rate, spec.hop_length)
+        return {"real": real, "said": said, "meant": meant}
+
+    def loss(batch: Batch, progress: float) -> dict[str, Tensor]:
+        sound = torch.cat([batch["real"], batch["meant"]])
+        fake = vocoder(torch.cat([log_mel(batch["real"], spec), batch["said"]]))[..., edge:-edge]
         sound = sound[..., edge:-edge]
         magnitude, phase = spectral_losses(fake, sound)
         mel = F.l1_loss(log_mel(fake, spec), log_mel(sound, spec))
@@ -121,7 +129,8 @@ def main() -> None:
         }  # fmt: skip
 
     run(
-        out=out, models={"vocoder": vocoder}, loss=loss, minutes=args.minutes, lr=5e-4, clip=5.0,
+        out=out, models={"vocoder": vocoder}, draw=draw, loss=loss, minutes=args.minutes, lr=5e-4,
+        clip=5.0, machine=machine, exact=True,
         on_save=lambda: vocoder.save_pretrained(out / "model", force=True),
     )  # fmt: skip
 

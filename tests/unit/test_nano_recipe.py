@@ -1,4 +1,4 @@
-"""The parts of the recipe that need no speech engine: rules of change, and the training loop."""
+"""The parts of the recipe that need no speech engine: rules of change and manifests."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from recipes.nano.corpus import Utterance, read_manifest, write_manifest
-from recipes.nano.loop import run
 from recipes.nano.voice_change import CHANGES, VoiceChange, change_pitch, warp_frequencies
 from stepaudio.edits import EDIT_KINDS
 
@@ -52,27 +50,3 @@ def test_manifests_come_back_and_evaluation_data_is_refused(tmp_path: Path) -> N
     path.write_text(json.dumps({"id": "b", "path": "b", "speaker": "s", "train_ok": False}))
     with pytest.raises(ValueError, match="b is not licensed"):
         read_manifest(path)
-
-
-def test_the_loop_stops_resumes_and_draws(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="curves are drawn with matplotlib")
-    torch.manual_seed(0)
-    model = torch.nn.Linear(4, 1)
-    seen: list[float] = []
-
-    def loss(rng: np.random.Generator, progress: float) -> dict[str, torch.Tensor]:
-        seen.append(progress)
-        x = torch.from_numpy(rng.standard_normal((32, 4)).astype(np.float32))
-        return {"loss": (model(x) - x.sum(1, keepdim=True)).square().mean()}
-
-    run(out=tmp_path, models={"model": model}, loss=loss, minutes=0.003, lr=0.02)
-    first = torch.load(tmp_path / "state.pt", weights_only=True)
-    assert seen == sorted(seen)
-    assert (tmp_path / "curve.png").stat().st_size > 1000
-    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert rows[-1]["loss"] < rows[0]["loss"]
-
-    run(out=tmp_path, models={"model": model}, loss=loss, minutes=0.006, lr=0.02)
-    second = torch.load(tmp_path / "state.pt", weights_only=True)
-    assert second["step"] > first["step"]
-    assert second["used"] >= 0.006 * 60
