@@ -25,7 +25,7 @@ from stepaudio.errors import (
 )
 from stepaudio.evaluation.benchmark_data import Row
 from stepaudio.evaluation.contracts import Judge, Metric, ModelId, Sample, Verdict
-from stepaudio.evaluation.edit_benchmark import RESYNTHESIS, Item, Store
+from stepaudio.evaluation.edit_benchmark import Item, Store
 from stepaudio.evaluation.scoring import Scored
 from stepaudio.hub import write_atomic
 from stepaudio.result import Cancel
@@ -111,8 +111,8 @@ def measure_items(
                 own[f"{metric.name}.{key}"] = value
     for task, judge in instruments.judges.items():
         session = _Session(store, by_id, digests, f"judge-{task}", cancel, progress)
-        # Taking a recording to tokens and back asks for no change.
-        wanted = [i for i in sounding if by_id[i.row].task == task and i.step != RESYNTHESIS]
+        # Also a resynthesis, which was asked for no change: what is heard in it is the codec's.
+        wanted = [item for item in sounding if by_id[item.row].task == task]
         for item in session.judge(judge, wanted):
             # A judge that was asked and gave nothing readable has not said the label.
             said = session.said.get((item.row, item.step))

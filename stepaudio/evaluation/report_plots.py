@@ -1,11 +1,16 @@
-"""Pictures of a report: success by iteration, and what it costs in words and identity."""
+"""Pictures of a report: success by iteration, and what it costs in words and identity.
+
+The plain resynthesis stands beside the iterations: what it shows is the codec's doing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stepaudio.evaluation.edit_benchmark import RESYNTHESIS
+from stepaudio.evaluation.report_numbers import step_title
 from stepaudio.evaluation.summary import ALL
 from stepaudio.hub import write_atomic
 from stepaudio.plotting import require_matplotlib
@@ -20,6 +25,8 @@ _COSTS = (("words.wer", "word error rate"), ("words.cer", "character error rate"
 
 def draw_success(report: Mapping[str, Any], path: str | Path, *, force: bool = False) -> Path:
     """Accuracy (or score) and joint success over the iterations, one panel per task.
+
+    A hollow mark between iterations 0 and 1 is the plain resynthesis, if there is one.
 
     Args:
         report: from :func:`stepaudio.evaluation.report.build_report`.
@@ -41,18 +48,18 @@ def draw_success(report: Mapping[str, Any], path: str | Path, *, force: bool = F
             return
         columns = figure.subplots(1, len(tasks), squeeze=False)[0]
         for axes, (task, groups) in zip(columns, tasks.items(), strict=True):
+            names = list(groups[ALL])
             for number, (group, steps) in enumerate(groups.items()):
-                _line(axes, steps, "corrected", group, f"C{number}", "-")
+                _line(axes, names, steps, "corrected", group, f"C{number}", "-")
                 if task != "paralinguistic":
-                    _line(axes, steps, "joint", f"{group}, joint", f"C{number}", "--")
+                    _line(axes, names, steps, "joint", f"{group}, joint", f"C{number}", "--")
             score = task == "paralinguistic"
             axes.set(
                 title=task,
-                xlabel="iteration",
                 ylabel="score" if score else "share",
                 ylim=(1, 3) if score else (0, 1),
             )
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.set_xticks(range(len(names)), [step_title(name) for name in names])
             axes.grid(alpha=0.3)
             axes.legend(fontsize="small")
 
@@ -60,7 +67,7 @@ def draw_success(report: Mapping[str, Any], path: str | Path, *, force: bool = F
 
 
 def draw_trade_off(report: Mapping[str, Any], path: str | Path, *, force: bool = False) -> Path:
-    """Success against error rate and similarity; a line joins the iterations of a task.
+    """Success against error rate and similarity; a line joins the steps of a task in order.
 
     Args:
         report: from :func:`stepaudio.evaluation.report.build_report`.
@@ -116,18 +123,28 @@ def draw_trade_off(report: Mapping[str, Any], path: str | Path, *, force: bool =
 
 
 def _line(
-    axes: Any, steps: Mapping[str, Any], key: str, label: str, colour: str, style: str
+    axes: Any,
+    names: Sequence[str],
+    steps: Mapping[str, Any],
+    key: str,
+    label: str,
+    colour: str,
+    style: str,
 ) -> None:
-    points = [
-        (int(step.removeprefix("iter")), cell[key])
-        for step, cell in steps.items()
-        if key in cell and cell[key]["value"] is not None
-    ]
-    if not points:
+    """A line over the iterations, which come of each other; the resynthesis stands apart."""
+    points = {
+        place: steps[name][key]
+        for place, name in enumerate(names)
+        if steps.get(name, {}).get(key, {}).get("value") is not None
+    }
+    joined = {place: p for place, p in points.items() if names[place] != RESYNTHESIS}
+    if not joined:
         return
-    places = [place for place, _ in points]
-    axes.plot(places, [p["value"] for _, p in points], style, marker="o", color=colour, label=label)
-    for place, interval in points:
+    values = [p["value"] for p in joined.values()]
+    axes.plot(list(joined), values, style, marker="o", color=colour, label=label)
+    for place, interval in points.items():
+        if place not in joined:
+            axes.plot(place, interval["value"], "o", color=colour, fillstyle="none")
         if interval["low"] is not None:
             axes.vlines(place, interval["low"], interval["high"], colors=colour, alpha=0.4)
 

@@ -30,6 +30,7 @@ __all__ = [
     "asked_for",
     "corrected",
     "first_of_each",
+    "heard_label",
     "off_list",
     "outcome",
     "speaker_means",
@@ -130,7 +131,20 @@ def off_list(item: Scored, labels: Sequence[str]) -> bool:
     """
     if not item.made or not item.answer:
         return False
-    return _plain(item.answer) not in {label.lower() for label in labels}
+    return heard_label(item.answer, labels) is None
+
+
+def heard_label(answer: str, labels: Sequence[str]) -> str | None:
+    """The label that an answer means.
+
+    Args:
+        answer: of a judge.
+        labels: the judge's.
+
+    Returns:
+        One of the labels; None for anything else.
+    """
+    return {label.lower(): label for label in labels}.get(_plain(answer))
 
 
 def _plain(answer: str) -> str:

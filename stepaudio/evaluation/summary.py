@@ -14,6 +14,7 @@ from stepaudio.evaluation.bootstrap import (
     speaker_mean_interval,
 )
 from stepaudio.evaluation.edit_benchmark import RESYNTHESIS
+from stepaudio.evaluation.gains import EDITED, gains
 from stepaudio.evaluation.scoring import (
     JointRule,
     Outcome,
@@ -83,12 +84,15 @@ def summarise(
         langs = sorted({item.lang for item in of_task})
         for group in [ALL, *(langs if len(langs) > 1 else [])]:
             members = [item for item in of_task if group in (ALL, item.lang)]
-            tables.setdefault(task, {})[group] = {
+            cells = {
                 step: _cell(
                     [item for item in members if item.step == step], once, labels.get(task), seed
                 )
                 for step in dict.fromkeys(item.step for item in members)
             }
+            if task in labels and EDITED in cells:
+                cells[EDITED]["gains"] = _gained(members, seed)
+            tables.setdefault(task, {})[group] = cells
     return tables
 
 
@@ -105,8 +109,10 @@ def _cell(
         "repeated": len(given) - len(items),
         "failed": sum(not item.made for item in items),
     }
-    if labels is not None and items[0].step != RESYNTHESIS:
+    if labels is not None:
         cell |= _judged(given, items, labels, seed)
+    # Nobody asked a resynthesis to change, so it cannot succeed.
+    if labels is not None and items[0].step != RESYNTHESIS:
         found = [compared[item.row, item.step] for item in items]
         for name, values in {
             "joint": [one.success for one in found],
@@ -154,6 +160,16 @@ def _judged(
         "by_label": by_label,
         "by_speaker": {name: _round(value) for name, value in means.items()},
         "answers": {label: dict(counts.most_common()) for label, counts in answers.items()},
+    }
+
+
+def _gained(items: Sequence[Scored], seed: int) -> dict[str, dict[str, Any]]:
+    return {
+        base: {
+            "all": _plain(gain.overall),
+            "by_label": {label: _plain(one) for label, one in gain.by_label.items()},
+        }
+        for base, gain in gains(items, seed=seed).items()
     }
 
 

@@ -84,8 +84,12 @@ def test_recordings_are_compared_with_themselves(tmp_path: Path) -> None:
     metric, judge = LoudnessMetric(), YesJudge(LABELS)
     values = ran.measure(Instruments([Instrument(metric, together=True)], {"emotion": judge}))
     assert [v["loud:ness.source"] for v in values] == pytest.approx([0.5] * 6)
-    # A resynthesis was not asked to change; a recording used twice is one object.
-    assert ran.answers == ["sad", None, "sad", "happy", None, "happy"]
+    # Judges hear the resynthesis as well, against the recording; one used twice is one object.
+    assert ran.answers == ["sad"] * 3 + ["happy"] * 3
+    assert [s.id.rpartition("/")[2] for s in judge.asked] == ["iter0", "resynth", "iter1"] * 2
+    assert {float(s.source.samples[0]) for s in judge.asked if s.source} == {
+        float(judge.asked[0].audio.samples[0])
+    }
     sources = {id(sample.source) for batch in metric.heard for sample in batch}
     assert len(sources) == 1
     # Iteration 0 and its resynthesis are the same for both edits, what was edited is not.
@@ -152,6 +156,22 @@ def test_another_judge_is_asked_again(ran: Ran) -> None:
     other.model = ModelId("fake/judge", "2")
     ran.measure(Instruments(judges={"emotion": other}))
     assert len(other.asked) == 2
+
+
+def test_a_folder_whose_resyntheses_were_never_judged_goes_on(tmp_path: Path) -> None:
+    tone(0.5).save(tmp_path / "a.wav")
+    manifest = write_lines(tmp_path / "m.jsonl", [{"path": "a.wav", "text": "Hi."}])
+    rows = rows_of_recordings(read_recordings(manifest), [("emotion", "sad"), ("emotion", "happy")])
+    ran = Ran(tmp_path / "out", rows, replace(CONFIG, baseline="resynth"))
+    ran.measure(Instruments(judges={"emotion": YesJudge(LABELS)}))
+    whole = ran.answers
+    for answer in (tmp_path / "out" / "measured" / "judge-emotion").rglob("resynth.json"):
+        answer.unlink()
+    rest, told = YesJudge(LABELS), []
+    ran.measure(Instruments(judges={"emotion": rest}), progress=lambda *news: told.append(news))
+    assert [s.id.rpartition("/")[2] for s in rest.asked] == ["resynth", "resynth"]
+    assert told == [("judge-emotion", 4, 6), ("judge-emotion", 6, 6)]
+    assert ran.answers == whole
 
 
 class Moody(YesJudge):

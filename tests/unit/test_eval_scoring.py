@@ -15,6 +15,7 @@ from stepaudio.evaluation.scoring import (
     asked_for,
     corrected,
     first_of_each,
+    heard_label,
     off_list,
     outcome,
     speaker_means,
@@ -79,6 +80,14 @@ def test_off_list() -> None:
     assert not off_list(item("None"), STYLES)
     assert not off_list(item(""), STYLES)
     assert not off_list(item(None), STYLES)
+
+
+def test_the_label_an_answer_means() -> None:
+    assert heard_label("act_cute", STYLES) == "act_coy"
+    assert heard_label(" Whisper (ASMR)", STYLES) == "whisper"
+    assert heard_label("None", STYLES) == "none"
+    assert heard_label("serious", STYLES) is None
+    assert heard_label("", STYLES) is None
 
 
 def test_speakers_count_the_same_and_so_do_their_labels() -> None:
