@@ -21,8 +21,10 @@
   place, and which of them to run.
 - ``edit_benchmark``, ``workers``, ``systems``: the run, in several processes; what is measured.
 - ``registry``, ``measuring``: metrics and judges by name, and at work on a run.
-- ``scoring``, ``summary``: what counts as success, and tables of it.
-- ``report``, ``report_page``, ``report_plots``: files, pages and pictures.
+- ``scoring``, ``gains``, ``summary``: what counts as success, what an edit adds to the codec's own
+  doing, and tables of both.
+- ``report``, ``report_page``, ``report_labels``, ``report_numbers``, ``report_plots``: files,
+  pages, their tables by label, how numbers are written, and pictures.
 """
 
 from __future__ import annotations

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from stepaudio.evaluation.confusion import Confusion
+from stepaudio.evaluation.edit_benchmark import RESYNTHESIS
+from stepaudio.evaluation.report_labels import answer_table, label_table
+from stepaudio.evaluation.report_numbers import show_interval, step_title
 from stepaudio.evaluation.summary import ALL
 from stepaudio.hub import config_from_dict
 
@@ -59,14 +62,19 @@ def markdown(report: Mapping[str, Any], *, level: int = 1) -> str:
             name = task or "recordings"
             lines += [f"{head}# {name}{'' if group == ALL else f', {group}'}", ""]
             lines += [*_table(task, steps, report["judges"].get(task)), ""]
-        lines += _labels(task, groups[ALL])
+        lines += label_table(task, groups[ALL])
+        if task in report["judges"]:
+            lines += answer_table(task, groups[ALL], report["judges"][task]["labels"])
     lines += [*_method(report, head), *_confusions(report, head)]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _table(task: str, steps: Mapping[str, Any], judge: Mapping[str, Any] | None) -> list[str]:
     names = list(steps)
-    lines = [f"| | {' | '.join(_step(name) for name in names)} |", "|---|" + "---|" * len(names)]
+    lines = [
+        f"| | {' | '.join(step_title(name) for name in names)} |",
+        "|---|" + "---|" * len(names),
+    ]
 
     def add(title: str, cells: Sequence[str]) -> None:
         if any(cell != "–" for cell in cells):
@@ -76,18 +84,12 @@ def _table(task: str, steps: Mapping[str, Any], judge: Mapping[str, Any] | None)
     if judge is not None:
         share, digits = (False, 2) if task == "paralinguistic" else (True, 1)
         title = "score, 1 to 3" if task == "paralinguistic" else "accuracy, %"
-        add(f"**{title}**", [_show(cell.get("corrected"), digits, share) for cell in cells])
-        add(
-            "answers off the list, none",
-            [
-                f"{cell['off_list']}, {cell['unanswered']}" if "joint" in cell else "–"
-                for cell in cells
-            ],
-        )
+        add(f"**{title}**", [show_interval(cell.get("corrected"), digits, share) for cell in cells])
+        add("answers off the list, none", [_counts(cell) for cell in cells])
         add(
             "as upstream counts (rows kept)",
             [
-                f"{_show(cell['upstream'], digits, share)} ({cell['upstream']['n']})"
+                f"{show_interval(cell['upstream'], digits, share)} ({cell['upstream']['n']})"
                 if "upstream" in cell
                 else "–"
                 for cell in cells
@@ -98,7 +100,7 @@ def _table(task: str, steps: Mapping[str, Any], judge: Mapping[str, Any] | None)
             ("words_kept", "words kept, %"),
             ("speaker_kept", "speaker kept, %"),
         ):
-            add(title, [_show(cell.get(key), 1, True) for cell in cells])
+            add(title, [show_interval(cell.get(key), 1, True) for cell in cells])
     shown = [*_SHOWN]
     found = dict.fromkeys(name for cell in cells for name in cell["metrics"])
     shown += [
@@ -112,25 +114,9 @@ def _table(task: str, steps: Mapping[str, Any], judge: Mapping[str, Any] | None)
         if name.startswith("speaker:") and name.endswith(".margin_max")
     ]
     for name, title, digits in shown:
-        add(title, [_show(cell["metrics"].get(name), digits, False) for cell in cells])
+        add(title, [show_interval(cell["metrics"].get(name), digits, False) for cell in cells])
     add("rows (without sound)", [f"{cell['rows']} ({cell['failed']})" for cell in cells])
     return lines
-
-
-def _labels(task: str, steps: Mapping[str, Any]) -> list[str]:
-    judged = {name: cell["by_label"] for name, cell in steps.items() if "by_label" in cell}
-    if not judged:
-        return []
-    share, digits = (False, 2) if task == "paralinguistic" else (True, 1)
-    labels = list(dict.fromkeys(label for cell in judged.values() for label in cell))
-    lines = [
-        f"| {task} | {' | '.join(_step(name) for name in judged)} |",
-        "|---|" + "---|" * len(judged),
-    ]
-    for label in labels:
-        cells = [_number(cell.get(label), digits, share) for cell in judged.values()]
-        lines.append(f"| {label} | {' | '.join(cells)} |")
-    return [*lines, ""]
 
 
 def _method(report: Mapping[str, Any], head: str) -> list[str]:
@@ -144,6 +130,11 @@ def _method(report: Mapping[str, Any], head: str) -> list[str]:
     for name, reason in report["missing"].items():
         lines.append(f"- {name}: **missing** ({reason})")
     if report["judges"] and report["kind"] == "edit benchmark":
+        if rule["baseline"] == RESYNTHESIS:
+            lines.append(
+                "- resynth: the source taken to tokens and back and otherwise left alone; the gain "
+                "over it is what the edit adds to the codec's own doing, row by row"
+            )
         lines.append(
             f"- joint success: the change is made (a sound: score {rule['sound_score']} or more), "
             f"error rate ≤ {rule['baseline']} + {rule['word_margin']:.2f}, similarity ≥ "
@@ -164,24 +155,6 @@ def _confusions(report: Mapping[str, Any], head: str) -> list[str]:
 
 def _counts(cell: Mapping[str, Any]) -> str:
     return f"{cell['off_list']}, {cell['unanswered']}" if "off_list" in cell else "–"
-
-
-def _step(name: str) -> str:
-    return f"Iter{name.removeprefix('iter')}" if name.startswith("iter") else name
-
-
-def _show(interval: Mapping[str, Any] | None, digits: int, share: bool) -> str:
-    if interval is None or interval["value"] is None:
-        return "–"
-    text = _number(interval["value"], digits, share)
-    if interval.get("low") is None:
-        return text
-    low, high = (_number(interval[end], digits, share) for end in ("low", "high"))
-    return f"{text} ({low} to {high})"
-
-
-def _number(value: float | None, digits: int, share: bool) -> str:
-    return "–" if value is None else f"{100 * value if share else value:.{digits}f}"
 
 
 def benchmarks_page(results: str | Path) -> str:

@@ -72,10 +72,14 @@ def test_benchmark_of_recordings(model: str, here: Path) -> None:
     said = told(
         *("eval", "benchmark", "m.jsonl", "-o", "out", "--model", model, *FAST),
         *("--edit", "emotion:happy", "--edit", "denoise", "--langs", "en", "--iterations", "1"),
+        *("--judge", f"emotion=python:{__name__}:HAPPY"),
     )
     assert said["items"] == 6
     steps = said["tasks"]["emotion"]["all"]
     assert list(steps) == ["iter0", "resynth", "iter1"]
+    assert [steps[step]["corrected"]["value"] for step in steps] == [1.0] * 3
+    assert steps["iter1"]["gains"]["resynth"]["by_label"]["happy"]["value"] == 0.0
+    assert "| happy | resynth | **100** |" in Path("out/report.md").read_text("utf-8")
     ratio = steps["iter0"]["metrics"]["prosody.duration_ratio"]["value"]
     assert ratio == pytest.approx(1.0)
 
