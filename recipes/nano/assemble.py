@@ -58,8 +58,8 @@ def storage(name: str) -> torch.dtype:
     return torch.float8_e4m3fn if name.endswith(tables) else torch.float16
 
 
-#: A quarter of the speed edits miss their length at the first draw.
-DRAWS = 3
+#: One speed edit in seven misses its length at the first draw, mostly by a little.
+DRAWS = 4
 
 
 def main() -> None:
