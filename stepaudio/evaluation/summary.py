@@ -51,10 +51,14 @@ def outcomes(
         baseline: step that items are compared with.
 
     Returns:
-        By row and step.
+        By row and step; whether a resynthesis changed is not told, for it was not asked to.
     """
     bases = {item.row: item for item in items if item.step == baseline}
-    return {(i.row, i.step): outcome(i, bases.get(i.row), rule) for i in items}
+    found = {(i.row, i.step): outcome(i, bases.get(i.row), rule) for i in items}
+    return {
+        key: replace(one, changed=None) if key[1] == RESYNTHESIS else one
+        for key, one in found.items()
+    }
 
 
 def summarise(
@@ -111,7 +115,7 @@ def _cell(
     }
     if labels is not None:
         cell |= _judged(given, items, labels, seed)
-    # Nobody asked a resynthesis to change, so it cannot succeed.
+    # Success is that of an edit, and a resynthesis is none.
     if labels is not None and items[0].step != RESYNTHESIS:
         found = [compared[item.row, item.step] for item in items]
         for name, values in {

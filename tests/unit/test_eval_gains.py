@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from stepaudio.evaluation.gains import gains
 from stepaudio.evaluation.scoring import JointRule, Scored
-from stepaudio.evaluation.summary import summarise
+from stepaudio.evaluation.summary import outcomes, summarise
 
 LABELS = ("happy", "sad", "natural")
 
@@ -81,6 +83,13 @@ def test_without_a_resynthesis_there_is_one_gain() -> None:
 def test_an_item_given_twice_counts_once() -> None:
     one, other = row("a", "sad", ("natural", "sad", "sad")), row("b", "sad", ("sad",) * 3)
     assert gains([*one, *one, *other])["iter0"].overall.value == 0.5
+
+
+def test_a_resynthesis_that_sounds_as_asked_is_no_success() -> None:
+    values = {"words.wer": 0.0, "speaker:resemblyzer.similarity": 1.0}
+    items = [replace(one, values=values) for one in row("a", "sad", ("sad", "sad", "sad"))]
+    found = outcomes(items, JointRule(), "resynth")
+    assert [one.success for one in found.values()] == [True, None, True]
 
 
 def test_in_the_table_of_a_run() -> None:
