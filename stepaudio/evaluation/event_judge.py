@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from typing_extensions import Self
 
 from stepaudio.audio import Audio
@@ -23,13 +24,16 @@ from stepaudio.evaluation.confusion import Confusion
 from stepaudio.evaluation.contracts import ModelId, Sample, Verdict
 from stepaudio.evaluation.frames import HOP, RATE, frame_levels, loud_frames, signal
 from stepaudio.evaluation.judge_prompts import TagPlace, tag_places
+from stepaudio.evaluation.statistics_classifier import StatisticsClassifier
+from stepaudio.hub import CONFIG_FILE, read_json
 
-__all__ = ["OTHER", "Event", "EventJudge", "Finding"]
+__all__ = ["HOP_SECONDS", "OTHER", "Event", "EventJudge", "Finding"]
 
 #: Label of everything that is none of the sounds: words, noise, silence.
 OTHER = "other"
 
-_HOP_SECONDS = 0.1
+#: Distance of the windows through which a recording is heard.
+HOP_SECONDS = 0.1
 # A window is taken for a sound that is at least as likely as everything else together.
 _LIKELY = 0.5
 # Stretches of one sound closer than this are one.
@@ -101,13 +105,18 @@ class EventJudge:
 
     labels = ("1", "2", "3")
 
-    def __init__(self, classifier: ClipClassifier, confusion: Confusion, model: ModelId) -> None:
+    def __init__(
+        self,
+        classifier: ClipClassifier | StatisticsClassifier,
+        confusion: Confusion,
+        model: ModelId,
+    ) -> None:
         if OTHER not in classifier.config.labels:
             raise JudgeError(
                 f"{model.name} has no label {OTHER!r} among {classifier.config.labels}; "
                 "a detector must know what is no event"
             )
-        self.classifier = classifier.eval()
+        self.classifier: ClipClassifier | StatisticsClassifier = classifier.eval()
         self.confusion = confusion
         self._model = model
 
@@ -123,10 +132,16 @@ class EventJudge:
             The judge.
 
         Raises:
-            CheckpointError: a file is missing or damaged, or the classifier was never measured.
+            CheckpointError: a file is missing or damaged, the classifier was never measured, or it
+                was trained with another recogniser than the one installed.
             JudgeError: it has no label ``"other"``.
+            MissingExtraError: it listens through Whisper, and faster-whisper is not installed.
         """
-        return cls(*load_classifier(folder, ClipClassifier, device=device))
+        if "whisper" not in read_json(Path(folder) / CONFIG_FILE):
+            return cls(*load_classifier(folder, ClipClassifier, device=device))
+        classifier, confusion, model = load_classifier(folder, StatisticsClassifier, device=device)
+        classifier.listener()  # What is missing is missing now, not after an hour of edits.
+        return cls(classifier, confusion, model)
 
     @property
     def model(self) -> ModelId:
@@ -143,9 +158,20 @@ class EventJudge:
             Stretches during which a sound is likelier than everything else.
 
         Raises:
-            AudioError: shorter than a tenth of a second.
+            AudioError: fewer than 0.2 s of sound.
         """
-        middles, probabilities = self.classifier.scan(audio, _HOP_SECONDS)
+        return self.gather(*self.classifier.scan(audio, HOP_SECONDS))
+
+    def gather(self, middles: Tensor, probabilities: Tensor) -> list[Event]:
+        """Sounds from windows that were heard before.
+
+        Args:
+            middles: ``[N]`` seconds, :data:`HOP_SECONDS` apart.
+            probabilities: ``[N, L]`` of the classifier's labels.
+
+        Returns:
+            As :meth:`events`.
+        """
         found: list[Event] = []
         for column, label in enumerate(self.classifier.config.labels):
             if label == OTHER:
@@ -156,7 +182,7 @@ class EventJudge:
             ):
                 if likely < _LIKELY:
                     continue
-                start, end = middle - _HOP_SECONDS / 2, middle + _HOP_SECONDS / 2
+                start, end = middle - HOP_SECONDS / 2, middle + HOP_SECONDS / 2
                 if current is not None and start - current.end <= _LONGEST_GAP:
                     current = Event(label, current.start, end, max(current.score, likely))
                     found[-1] = current
@@ -176,7 +202,7 @@ class EventJudge:
 
         Raises:
             JudgeError: no tag, or one the classifier does not know.
-            AudioError: shorter than a tenth of a second.
+            AudioError: fewer than 0.2 s of sound.
         """
         places = tag_places(sample.text)
         unknown = {place.tag for place in places} - set(self.classifier.config.labels)
@@ -209,7 +235,7 @@ class EventJudge:
 
         Raises:
             JudgeError: a text without tags, or with a tag the classifier does not know.
-            AudioError: a recording shorter than a tenth of a second.
+            AudioError: a recording of fewer than 0.2 s of sound.
         """
         verdicts = []
         for sample in samples:

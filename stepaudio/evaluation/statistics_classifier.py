@@ -1,8 +1,9 @@
-"""Emotions from the statistics of a recording: two layers over one vector.
+"""Emotions or sounds from the statistics of a recording: two layers over one vector.
 
-Trained by ``recipes/judges`` on acted speech. It needs minutes to train and generalises better to
-actors it has not heard than a network over frames does (see ``recipes/judges/README.md``), because
-nearly everything about listening was learned elsewhere, by Whisper's encoder.
+Trained by ``recipes/judges`` on acted speech or on sounds of the voice. It needs minutes to train
+and generalises better to people it has not heard than a network over frames does (see
+``recipes/judges/README.md``), because nearly everything about listening was learned elsewhere, by
+Whisper's encoder.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from typing_extensions import Self
 
 from stepaudio.audio import Audio
 from stepaudio.errors import CheckpointError
+from stepaudio.evaluation.frames import loud_frames
 from stepaudio.evaluation.recognizer import WhisperRecognizer
-from stepaudio.evaluation.voice_statistics import MANNER, course_of, statistics
+from stepaudio.evaluation.voice_statistics import MANNER, Course, course_of, statistics
 from stepaudio.hub import Pretrained
 
-__all__ = ["StatisticsClassifier", "StatisticsConfig"]
+__all__ = ["StatisticsClassifier", "StatisticsConfig", "windows"]
 
 # Numbers this many deviations from the mean of the training recordings say no more than these.
 _FARTHEST = 4.0
@@ -41,7 +43,8 @@ class StatisticsConfig:
         whisper_width: channels of its encoder; 0 for none.
         hidden: units of the layer between.
         dropout: in training.
-        seconds: longest stretch summed up at once; acted sentences are about as long.
+        seconds: longest stretch summed up at once; acted sentences are about as long, and sounds
+            are much shorter.
     """
 
     labels: tuple[str, ...]
@@ -160,6 +163,28 @@ class StatisticsClassifier(Pretrained):
         )
 
     @torch.no_grad()
+    def scan(self, audio: Audio, hop: float) -> tuple[Tensor, Tensor]:
+        """Listen through a window; call in evaluation mode.
+
+        Args:
+            audio: of any rate.
+            hop: seconds between the beginnings of windows of ``config.seconds``.
+
+        Returns:
+            Middle of each window in seconds ``[N]``, and probabilities ``[N, L]``. Windows in which
+            nothing is to be heard are left out.
+
+        Raises:
+            AudioError: fewer than 0.2 s of sound.
+            MissingExtraError: faster-whisper is needed and not installed.
+            CheckpointError: the recogniser found is another one than in training.
+        """
+        course = course_of(audio, self.listener())
+        middles, vectors = windows(course, self.config.seconds, hop)
+        logits = self(torch.from_numpy(vectors).to(self.out.weight))
+        return torch.from_numpy(middles), logits.float().softmax(-1).cpu()
+
+    @torch.no_grad()
     def classify_vectors(self, vectors: NDArray[np.floating[Any]]) -> Tensor:
         """Classify a recording that was summed up before.
 
@@ -172,3 +197,28 @@ class StatisticsClassifier(Pretrained):
         logits = self(torch.from_numpy(vectors).to(self.out.weight))
         log_probabilities: Tensor = logits.float().log_softmax(-1).cpu()
         return log_probabilities.mean(0).softmax(-1)
+
+
+def windows(
+    course: Course, seconds: float, hop: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sum up a recording window by window.
+
+    Args:
+        course: of a recording.
+        seconds: length of a window; a shorter recording is one window.
+        hop: seconds between their beginnings; the last one ends with the recording.
+
+    Returns:
+        Middle of each window in seconds of the recording ``[N]``, and vectors ``[N, size]``.
+        Windows in which nothing is to be heard are left out.
+    """
+    size = min(len(course), round(seconds * 100))
+    starts = list(range(0, len(course) - size + 1, max(1, round(hop * 100))))
+    if starts[-1] != len(course) - size:
+        starts.append(len(course) - size)
+    # The first and the last frame of a course are loud, so there is at least one window.
+    parts = [course.part(start, start + size) for start in starts]
+    parts = [part for part in parts if loud_frames(part.levels).any()]
+    middles = np.array([(part.first + size / 2) / 100 for part in parts])
+    return middles, np.stack([statistics(part) for part in parts])

@@ -49,10 +49,14 @@ class Course:
         f0: ``[T]`` Hz, NaN without voice.
         levels: ``[T]`` dB.
         heard: ``[T // 2, C]`` frames of a recogniser's encoder at 50 Hz; C may be 0.
+        first: frame of the recording with which the course begins.
     """
 
-    def __init__(self, fbank: _Array, f0: _Array, levels: _Array, heard: _Array) -> None:
+    def __init__(
+        self, fbank: _Array, f0: _Array, levels: _Array, heard: _Array, first: int = 0
+    ) -> None:
         self.fbank, self.f0, self.levels, self.heard = fbank, f0, levels, heard
+        self.first = first
 
     def __len__(self) -> int:
         """Frames of 10 ms."""
@@ -69,7 +73,8 @@ class Course:
             A course of them.
         """
         heard = self.heard[start // 2 : max(start // 2 + 2 * _REACH, stop // 2)]
-        return Course(self.fbank[start:stop], self.f0[start:stop], self.levels[start:stop], heard)
+        fbank, f0, levels = self.fbank[start:stop], self.f0[start:stop], self.levels[start:stop]
+        return Course(fbank, f0, levels, heard, self.first + start)
 
 
 def course_of(
@@ -109,7 +114,7 @@ def course_of(
     f0 = (tracker or AutocorrelationPitch()).track(audio)[first:end]
     f0 = np.where(loud_frames(levels)[first:end], f0, np.nan)
     heard = np.zeros((0, 0)) if listener is None else listener.frames(voice).astype(np.float64)
-    return Course(fbank[: end - first], f0, levels[first:end], heard)
+    return Course(fbank[: end - first], f0, levels[first:end], heard, first)
 
 
 def statistics(course: Course) -> _Array:

@@ -13,6 +13,7 @@ from stepaudio.evaluation.clip_classifier import ClipClassifier, ClipClassifierC
 from stepaudio.evaluation.confusion import Confusion
 from stepaudio.evaluation.contracts import Judge, ModelId, Sample
 from stepaudio.evaluation.event_judge import OTHER, Event, EventJudge
+from stepaudio.evaluation.statistics_classifier import StatisticsClassifier, StatisticsConfig
 
 RATE = 16000
 LABELS = ("[Sigh]", "[Laughter]", OTHER)
@@ -137,3 +138,16 @@ def test_a_saved_detector_is_a_judge(tmp_path: Path) -> None:
     assert "100.0% right" in loaded.model.version
     item = sample(speech(2.0), text=TEXT.format("[Sigh]"))
     assert loaded.judge([item])[0].answer in loaded.labels
+
+
+def test_a_detector_may_listen_to_statistics(tmp_path: Path) -> None:
+    network = StatisticsClassifier(StatisticsConfig(LABELS, hidden=4, seconds=0.5))
+    torch.nn.init.zeros_(network.out.weight)
+    with torch.no_grad():
+        network.out.bias.copy_(torch.tensor([5.0, 0.0, 0.0]))
+    network.save_pretrained(tmp_path)
+    Confusion.of(LABELS, [(OTHER, OTHER)], speakers=["a"]).save(tmp_path)
+    loaded = EventJudge.from_pretrained(tmp_path)
+    (event,) = loaded.events(Audio(torch.cat([torch.zeros(RATE), speech(1.0)]), RATE))
+    assert event.label == "[Sigh]"
+    assert (event.start, event.end) == pytest.approx((1.2, 1.8), abs=0.05)

@@ -112,6 +112,23 @@ def test_a_long_recording_is_heard_in_stretches(monkeypatch: pytest.MonkeyPatch)
     assert batches == [1, 1, 2, 4]
 
 
+def test_a_window_slides_over_what_is_to_be_heard() -> None:
+    model = StatisticsClassifier(StatisticsConfig(("one", "other"), seconds=0.5)).eval()
+    gap = torch.zeros(RATE)
+    samples = torch.cat([gap, voice(150).samples, gap, voice(200).samples, gap])
+    middles, likely = model.scan(Audio(samples, RATE), 0.1)
+    assert likely.shape == (len(middles), 2)
+    assert likely.sum(1).allclose(torch.ones(len(middles)), atol=1e-5)
+    assert middles[0] == pytest.approx(1.25, abs=0.03)
+    assert middles[-1] == pytest.approx(4.15, abs=0.03)
+    steps = middles.diff()
+    # Half a second of the gap is in windows without a sound.
+    assert int((steps > 0.11).sum()) == 1
+    assert float(steps.max()) == pytest.approx(0.5, abs=0.15)
+    short, one = model.scan(voice(150, 0.3), 0.1)
+    assert len(short) == len(one) == 1
+
+
 def test_the_judge_takes_either_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = StatisticsConfig.release(["a", "b"], Ears())  # type: ignore[arg-type]
     StatisticsClassifier(config).save_pretrained(tmp_path)
