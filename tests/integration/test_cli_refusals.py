@@ -263,7 +263,7 @@ def test_a_real_signal(model: str) -> None:
     code = (
         "import os, signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "import stepaudio.pipeline as p\n"
+        "import stepaudio.redraw as p\n"
         "def stop(*a, **k):\n    os.kill(os.getpid(), signal.SIGINT)\n    raise SystemExit(9)\n"
         "p.write_codes = stop\n"
         "from stepaudio.cli import app\n"

@@ -196,7 +196,7 @@ def test_an_early_cut_is_not_forgotten(pipe: EditPipeline, sound: Audio, monkeyp
     def write(*args: object) -> object:
         return write_codes(*args)[0], [next(reasons)]  # type: ignore[arg-type]
 
-    monkeypatch.setattr("stepaudio.pipeline.write_codes", write)
+    monkeypatch.setattr("stepaudio.redraw.write_codes", write)
     assert not pipe.edit(sound, Edit.emotion("sad", strength=2), text=TEXT, seed=1).complete
     assert pipe.edit(sound, Edit.denoise(), seed=1).complete
 
