@@ -106,6 +106,12 @@ def pairs_of(folder: int, features: Features, codes: Codes) -> Iterator[Pair]:
             edit = Edit.denoise() if row["change"] == "noisy" else Edit.trim_silence()
             yield Pair(folder, edit, item, source, "", row["change"] == "noisy")
             continue
+        if row["change"].startswith("paralinguistic:"):
+            words = features.rows[source]["text"]
+            yield Pair(folder, Edit.paralinguistic(row["text"]), source, item, words, False)
+            # No published words ask for a sound to be taken away; those for a style come nearest.
+            yield Pair(folder, Edit.remove("style"), item, source, words, False)
+            continue
         edit = edit_of(row["change"])
         yield Pair(folder, edit, source, item, text, True)
         if edit.kind != "speed":
@@ -123,7 +129,7 @@ class Rows:
             for n, (f, c) in enumerate(zip(self.features, self.codes, strict=True))
             for p in pairs_of(n, f, c)
         ]
-        lines = sorted({p.text for p in self.pairs if p.text})
+        lines = sorted({t for p in self.pairs for t in (p.text, p.edit.text) if t})
         self.spec = self.codes[0].spec
         self.text = train_text_tokenizer(
             lines,
@@ -166,7 +172,8 @@ class Rows:
                 begin=len(prompt),
                 source=next(n for n, i in enumerate(prompt) if i >= self.text.audio_offset),
                 count=len(source.linguistic) + len(source.semantic),
-                scale=0.0 if pair.edit.kind == "trim_silence" else 1.0 / ratio,
+                # What cannot be cut in proportion has no constant scale of time either.
+                scale=1.0 / ratio if pair.croppable else 0.0,
                 width=ROUGH if synthetic else EXACT,
             )
 
