@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,14 @@ __all__ = ["write_card"]
 
 
 def write_card(
-    out: str | Path, confusion: Confusion, answers: Sequence[tuple[Clip, str]], settings: str
+    out: str | Path,
+    confusion: Confusion,
+    answers: Sequence[tuple[Clip, str]],
+    settings: str,
+    *,
+    more: Mapping[str, Any] | None = None,
+    words: str = "",
+    truth: str = "acted",
 ) -> str:
     """Write ``judge.json``, ``judge.md`` and ``confusion.svg``; nothing in them is a weight.
 
@@ -28,6 +35,9 @@ def write_card(
         confusion: on unseen speakers.
         answers: what was heard in every recording.
         settings: of the training, in words.
+        more: further numbers for programs.
+        words: the same for people.
+        truth: what the rows of the matrix are, for the picture.
 
     Returns:
         The Markdown.
@@ -54,6 +64,7 @@ def write_card(
         "by_set": sets,
         "labels": list(confusion.labels),
         "counts": [list(row) for row in confusion.counts],
+        **(more or {}),
     }
     whole = card["accuracy"]
     lines = [
@@ -73,11 +84,11 @@ def write_card(
             for name, one in sets.items()
         ),
     ]
-    text = "\n".join(lines) + "\n"
+    text = "\n".join(lines) + "\n" + (f"\n{words}\n" if words else "")
     out.mkdir(parents=True, exist_ok=True)
     (out / "judge.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     (out / "judge.md").write_text(text, encoding="utf-8")
-    _draw(confusion, out / "confusion.svg")
+    _draw(confusion, truth, out / "confusion.svg")
     return text
 
 
@@ -85,7 +96,7 @@ def _plain(interval: dict[str, Any]) -> dict[str, Any]:
     return {key: round(v, 4) if isinstance(v, float) else v for key, v in interval.items()}
 
 
-def _draw(confusion: Confusion, path: Path) -> None:
+def _draw(confusion: Confusion, truth: str, path: Path) -> None:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -101,5 +112,5 @@ def _draw(confusion: Confusion, path: Path) -> None:
         places = range(len(confusion.labels))
         axes.set_xticks(places, confusion.labels, rotation=45, ha="right")
         axes.set_yticks(places, confusion.labels)
-        axes.set(xlabel="heard", ylabel="acted")
+        axes.set(xlabel="heard", ylabel=truth)
         figure.savefig(path, format="svg", facecolor="white", metadata={"Date": None})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from stepaudio.evaluation.statistics_classifier import StatisticsClassifier, Sta
 from stepaudio.evaluation.voice_statistics import course_of, statistics
 from stepaudio.hub import write_atomic
 
-__all__ = ["train_statistics_judge", "vary"]
+__all__ = ["fit_statistics", "train_statistics_judge", "vary"]
 
 _BATCH, _LR, _DECAY, _SMOOTHING = 128, 2e-3, 0.1, 0.1
 # Other microphones, rooms and codecs: dB of tilt per octave, signal to noise, upper edge in Hz.
@@ -90,7 +90,7 @@ def train_statistics_judge(
     ]
     answers: list[tuple[Clip, str]] = []
     for part in fold_speakers(clips, folds):
-        model = _fit(clips, vectors, config, steps, without=part)
+        model = fit_statistics(clips, vectors, config, steps=steps, without=part)
         model.ears = listener
         for clip, kept in zip(clips, vectors, strict=True):
             if clip.speaker not in part:
@@ -109,7 +109,7 @@ def train_statistics_judge(
             "model kept was trained in the same way on all speakers"
         ),
     )
-    model = _fit(clips, vectors, config, steps, without=set())
+    model = fit_statistics(clips, vectors, config, steps=steps, without=set())
     model.save_pretrained(out / "model", force=True)
     confusion.save(out / "model", force=True)
     return confusion, answers
@@ -147,14 +147,28 @@ def _vectors(
     return found
 
 
-def _fit(
+def fit_statistics(
     clips: Sequence[Clip],
     vectors: Sequence[NDArray[np.float32]],
     config: StatisticsConfig,
-    steps: int,
     *,
+    steps: int,
     without: set[str],
+    shares: Mapping[str, float] | None = None,
 ) -> StatisticsClassifier:
+    """Train the two layers.
+
+    Args:
+        clips: labelled recordings.
+        vectors: ``[N, size]`` of each.
+        config: of the network.
+        steps: of the optimizer.
+        without: speakers left out.
+        shares: how much more often than others a label is drawn; None draws all alike.
+
+    Returns:
+        The network, in evaluation mode.
+    """
     torch.manual_seed(0)
     model = StatisticsClassifier(config).train()
     used = [number for number, clip in enumerate(clips) if clip.speaker not in without]
@@ -166,7 +180,10 @@ def _fit(
     cells = [(clips[n].speaker, clips[n].label) for n in used for _ in vectors[n]]
     speakers = Counter(label for _, label in dict.fromkeys(cells))
     sizes = Counter(cells)
-    weights = torch.tensor([1 / (sizes[cell] * speakers[cell[1]]) for cell in cells])
+    often = shares or {}
+    weights = torch.tensor(
+        [often.get(cell[1], 1.0) / (sizes[cell] * speakers[cell[1]]) for cell in cells]
+    )
     optimizer = torch.optim.AdamW(model.parameters(), _LR, weight_decay=_DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
