@@ -267,6 +267,8 @@ def sound_of(
         wanted = loudness(piece) * 10 ** ((GESTURES[tag].db + rng.gauss(0, 1)) / 20)
         gain = wanted / (loudness(sound) + 1e-9)
         said["made"] = "rule"
+    # A recording that clips would be turned down as a whole, words and all.
+    gain = min(gain, 0.9 / (float(np.abs(sound).max(initial=0.0)) + 1e-9))
     return (sound * gain).astype(np.float32), said
 
 

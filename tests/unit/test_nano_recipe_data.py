@@ -154,6 +154,9 @@ def test_a_rule_made_sound_is_at_the_speakers_level(monkeypatch: pytest.MonkeyPa
     below = 20 * np.log10(loudness(sound) / loudness(piece))
     assert below == pytest.approx(GESTURES["[Laughter]"].db, abs=4)
     assert said == {"tag": "[Laughter]", "made": "rule"}
+    # Nothing clips, or the words would be turned down with it.
+    sound, _ = sound_of("[Surprise-ah]", tone(1.0, 0.97), voice(), [], random.Random(0))
+    assert np.abs(sound).max() <= 0.901
 
 
 def test_a_pause_shorter_than_asked_is_none() -> None:
