@@ -91,8 +91,8 @@ class Analysed:
 
     def __init__(self, samples: Array) -> None:
         x = samples.astype(np.float64)
-        # Ten times slower than DIO, whose wrong unvoiced frames cost a third of the words: WER 0.50
-        # of unchanged recordings made this way, instead of 0.21 (the recordings themselves: 0.22).
+        # Slower than DIO, but with fewer frames wrongly unvoiced; WER through WORLD without a change
+        # was 0.21 instead of 0.50 on 10 recordings, with changes 0.13 instead of 0.16 on 48 others.
         f0, times = pyworld.harvest(x, RATE, frame_period=FRAME_MS, f0_floor=65.0, f0_ceil=500.0)
         self.f0 = f0.astype(np.float32)
         self.envelope = pyworld.cheaptrick(x, self.f0.astype(np.float64), times, RATE)
