@@ -77,10 +77,16 @@ def run(
         for n, p in m.named_parameters()
         if p.requires_grad
     ]
-    plain = [p for n, p in named if p.dim() < 2 or any(part in n for part in no_decay)]
-    matrices = [p for n, p in named if not (p.dim() < 2 or any(part in n for part in no_decay))]
-    by_muon = [p for n, p in named if muon and n.startswith(muon) and p.dim() == 2]
-    decayed = [p for p in matrices if not any(p is q for q in by_muon)]
+    plain: list[nn.Parameter] = []
+    decayed: list[nn.Parameter] = []
+    by_muon: list[nn.Parameter] = []
+    for name, p in named:
+        if p.dim() < 2 or any(part in name for part in no_decay):
+            plain.append(p)
+        elif muon and name.startswith(muon) and p.dim() == 2:
+            by_muon.append(p)
+        else:
+            decayed.append(p)
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(
             [

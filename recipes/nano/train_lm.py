@@ -138,11 +138,14 @@ class Rows:
             phrases=prompt_phrases(),
         )
         # Real voices are what the model will meet: two thirds of the rows.
-        real = np.asarray(
-            [not self.features[p.folder].rows[p.before]["id"].startswith("syn") for p in self.pairs]
-        )
+        real = np.asarray([not self.synthetic(pair) for pair in self.pairs])
         weight = np.where(real, 2.0 / max(1, real.sum()), 1.0 / max(1, (~real).sum()))
         self.weight = weight / weight.sum()
+
+    def synthetic(self, pair: Pair) -> bool:
+        """Whether nobody ever said what the pair starts from."""
+        before: str = self.features[pair.folder].rows[pair.before]["id"]
+        return before.startswith("syn")
 
     def draw(self, rng: np.random.Generator, longest: int) -> Row:
         """One row whose source is no longer than ``longest`` units."""
@@ -166,7 +169,6 @@ class Rows:
             target = codes.tokens(pair.after, target_start, target_units)
             prompt = encode_edit_prompt(self.text, pair.edit, to_text(source), text)
             answer = interleave(target, offset=self.text.audio_offset).tolist()
-            synthetic = self.features[pair.folder].rows[pair.before]["id"].startswith("syn")
             return Row(
                 ids=[*prompt, *answer, self.text.token_id(EOT)],
                 begin=len(prompt),
@@ -174,7 +176,7 @@ class Rows:
                 count=len(source.linguistic) + len(source.semantic),
                 # What cannot be cut in proportion has no constant scale of time either.
                 scale=1.0 / ratio if pair.croppable else 0.0,
-                width=ROUGH if synthetic else EXACT,
+                width=ROUGH if self.synthetic(pair) else EXACT,
             )
 
     def batch(self, rng: np.random.Generator, longest: int, tokens: int) -> Batch:
@@ -287,7 +289,6 @@ def main() -> None:
     kinds = torch.full((config.vocab_size,), -1, dtype=torch.int8)
     kinds[config.audio_offset :][: config.linguistic_size] = 0
     kinds[config.audio_offset + config.linguistic_size :][: config.semantic_size] = 1
-
     kinds = kinds.to(machine.device)
 
     def draw(rng: np.random.Generator, progress: float) -> Batch:

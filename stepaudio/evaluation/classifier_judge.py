@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from typing_extensions import Self
@@ -15,15 +14,9 @@ from stepaudio.evaluation.clip_classifier import ClipClassifier
 from stepaudio.evaluation.confusion import Confusion
 from stepaudio.evaluation.contracts import ModelId, Sample, Verdict
 from stepaudio.evaluation.statistics_classifier import StatisticsClassifier
-from stepaudio.hub import CONFIG_FILE, WEIGHTS_FILE, Pretrained, read_json
+from stepaudio.hub import CONFIG_FILE, WEIGHTS_FILE, read_json
 
 __all__ = ["ClassifierJudge", "load_classifier"]
-
-Network = TypeVar("Network", ClipClassifier, StatisticsClassifier)
-_NAMES: dict[type[Pretrained], str] = {
-    ClipClassifier: "clip-classifier",
-    StatisticsClassifier: "statistics-classifier",
-}
 
 
 class ClassifierJudge:
@@ -66,11 +59,7 @@ class ClassifierJudge:
                 was trained with another recogniser than the one installed.
             MissingExtraError: it listens through Whisper, and faster-whisper is not installed.
         """
-        if "whisper" not in read_json(Path(folder) / CONFIG_FILE):
-            return cls(*load_classifier(folder, ClipClassifier, device=device))
-        classifier, confusion, model = load_classifier(folder, StatisticsClassifier, device=device)
-        classifier.listener()  # What is missing is missing now, not after an hour of edits.
-        return cls(classifier, confusion, model)
+        return cls(*load_classifier(folder, device=device))
 
     @property
     def model(self) -> ModelId:
@@ -104,26 +93,35 @@ class ClassifierJudge:
 
 
 def load_classifier(
-    folder: str | Path, kind: type[Network], *, device: torch.device | str = "cpu"
-) -> tuple[Network, Confusion, ModelId]:
+    folder: str | Path, *, device: torch.device | str = "cpu"
+) -> tuple[ClipClassifier | StatisticsClassifier, Confusion, ModelId]:
     """Read a classifier with its accuracy.
 
     Args:
         folder: with config, weights and confusion matrix.
-        kind: of network.
         device: where the network shall be.
 
     Returns:
         Network, confusion matrix, and name with the digest of the weights and the accuracy.
 
     Raises:
-        CheckpointError: a file is missing or damaged, or the matrix is empty.
+        CheckpointError: a file is missing or damaged, the matrix is empty, or it was trained with
+            another recogniser than the one installed.
+        MissingExtraError: it listens through Whisper, and faster-whisper is not installed.
     """
     folder = Path(folder)
-    classifier = kind.from_pretrained(folder, device=device)
+    classifier: ClipClassifier | StatisticsClassifier
+    if "whisper" in read_json(folder / CONFIG_FILE):
+        name = "statistics-classifier"
+        classifier = StatisticsClassifier.from_pretrained(folder, device=device)
+    else:
+        name = "clip-classifier"
+        classifier = ClipClassifier.from_pretrained(folder, device=device)
     confusion = Confusion.load(folder)
     if not confusion.total:
         raise CheckpointError(f"{folder}: this judge was never measured; train it by the recipe")
+    if isinstance(classifier, StatisticsClassifier):
+        classifier.listener()  # What is missing is missing now, not after an hour of edits.
     digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()[:12]
-    name = f"stepaudio/{_NAMES[kind]}/{folder.name}"
-    return classifier, confusion, ModelId(name, f"sha256:{digest}; {confusion.summary()}")
+    named = ModelId(f"stepaudio/{name}/{folder.name}", f"sha256:{digest}; {confusion.summary()}")
+    return classifier, confusion, named

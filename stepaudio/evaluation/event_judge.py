@@ -25,7 +25,6 @@ from stepaudio.evaluation.contracts import ModelId, Sample, Verdict
 from stepaudio.evaluation.frames import HOP, RATE, frame_levels, loud_frames, signal
 from stepaudio.evaluation.judge_prompts import TagPlace, tag_places
 from stepaudio.evaluation.statistics_classifier import StatisticsClassifier
-from stepaudio.hub import CONFIG_FILE, read_json
 
 __all__ = ["HOP_SECONDS", "OTHER", "Event", "EventJudge", "Finding"]
 
@@ -137,11 +136,7 @@ class EventJudge:
             JudgeError: it has no label ``"other"``.
             MissingExtraError: it listens through Whisper, and faster-whisper is not installed.
         """
-        if "whisper" not in read_json(Path(folder) / CONFIG_FILE):
-            return cls(*load_classifier(folder, ClipClassifier, device=device))
-        classifier, confusion, model = load_classifier(folder, StatisticsClassifier, device=device)
-        classifier.listener()  # What is missing is missing now, not after an hour of edits.
-        return cls(classifier, confusion, model)
+        return cls(*load_classifier(folder, device=device))
 
     @property
     def model(self) -> ModelId:
