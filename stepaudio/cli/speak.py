@@ -63,7 +63,7 @@ def speak(
     check_sound(output, force=force)
 
     from stepaudio.audio import Audio
-    from stepaudio.pipeline import TTSPipeline
+    from stepaudio.pipeline_speech import TTSPipeline
     from stepaudio.voice import load_voice
 
     check_device(device)
@@ -108,7 +108,7 @@ def voice(
     check_target(output, force=force, suffixes=(_SAVED,))
 
     from stepaudio.audio import Audio
-    from stepaudio.pipeline import TTSPipeline
+    from stepaudio.pipeline_speech import TTSPipeline
     from stepaudio.voice import save_voice
 
     check_device(device)
