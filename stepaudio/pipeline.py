@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import NamedTuple, TypeVar, overload
 
 import torch
 
@@ -24,9 +24,10 @@ from stepaudio.prompts import edit_turns, encode_edit_prompt
 from stepaudio.redraw import write_edits
 from stepaudio.result import Cancel, EditResult, Progress, Run
 from stepaudio.seeds import choose_seeds, derive_seed
+from stepaudio.streaming import AudioStream
 from stepaudio.synthesis import check_room
 from stepaudio.tokenizers.interleave import to_text
-from stepaudio.types import SamplingParams, VoicePrompt
+from stepaudio.types import SamplingParams, SpeechTokens, VoicePrompt
 
 __all__ = ["EditPipeline"]
 
@@ -56,6 +57,15 @@ class _Settings:
     max_length_ratio: float
     steps: int | None
     guidance: float | None
+
+
+class _Ready(NamedTuple):
+    """What the language model and the decoder need of a job."""
+
+    entered: SpeechTokens
+    prompt: list[int]
+    limit: int
+    voice: VoicePrompt
 
 
 class EditPipeline(Pipeline):
@@ -150,7 +160,6 @@ class EditPipeline(Pipeline):
             GenerationError: the language model wrote nothing that can be decoded.
             CancelledError: ``cancel`` returned True.
         """
-        check_settings(sampling, steps, guidance)
         batch = isinstance(audio, list | tuple)
         sources: Sequence[AudioSource] = audio if isinstance(audio, list | tuple) else [audio]
         if not sources:
@@ -167,14 +176,7 @@ class EditPipeline(Pipeline):
         seeds = choose_seeds(seed, generator, count)
         names = [_name(source, i, count) for i, source in enumerate(sources)]
         recordings = [self._load(source) for source in sources]
-        settings = _Settings(
-            self.defaults.sampling if sampling is None else sampling,
-            self.defaults.max_length_ratio if max_length_ratio is None else max_length_ratio,
-            steps,
-            guidance,
-        )
-        if not settings.max_length_ratio > 0:
-            raise EditError(f"max_length_ratio must be above 0, not {max_length_ratio}")
+        settings = self._settings(sampling, steps, guidance, max_length_ratio)
 
         run = Run(cancel, progress)
         results: dict[int, EditResult] = {}
@@ -283,10 +285,112 @@ class EditPipeline(Pipeline):
             recording, text = result.audio, result.text
             yield replace(result, edits=done)
 
-    def _pass(
-        self, jobs: Sequence[_Job], settings: _Settings, run: Run
-    ) -> list[tuple[EditResult, int]]:
-        """Every edit once, and the units put in; timings are left to the caller."""
+    def stream(
+        self,
+        audio: AudioSource,
+        edit: Edit,
+        *,
+        text: str = "",
+        seed: int | None = None,
+        generator: torch.Generator | None = None,
+        sampling: SamplingParams | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        voice: VoicePrompt | None = None,
+        max_length_ratio: float | None = None,
+        cancel: Cancel | None = None,
+        progress: Progress | None = None,
+    ) -> AudioStream:
+        """Edit a recording and hear it while the language model still writes.
+
+        With the same seed the codes are those of :meth:`edit` if that needs no second draw: what
+        has been heard cannot be drawn again, so ``Defaults.draws`` has no effect here. The sound
+        differs a little, because the flow decoder cannot look further ahead than one unit; see
+        :mod:`stepaudio.decoder.streaming`. Of an edit in several passes only the last one streams.
+
+        Args:
+            audio: any source of :meth:`Audio.load`.
+            edit: what to do.
+            text: the words spoken in the recording, where the edit needs them.
+            seed: repeats a result; None draws one.
+            generator: source of the seed if none is given.
+            sampling: how the language model draws; None is the model's own way.
+            steps: solver steps of the flow.
+            guidance: guidance rate of the flow.
+            voice: to speak in; None is the voice of the recording the last pass starts from.
+            max_length_ratio: see :meth:`edit`.
+            cancel: asked between stages, chunks and tokens; True stops.
+            progress: told the stage, the steps done and the most steps it takes.
+
+        Returns:
+            The chunks, to be iterated over; nothing is computed before the first is asked for.
+
+        Raises:
+            AudioError: the recording cannot be read, is silent or too short.
+            EditError: the edit needs text, or settings make no sense.
+            SpecMismatchError: the voice was made by another model.
+        """
+        settings = self._settings(sampling, steps, guidance, max_length_ratio)
+        edit_turns(edit, "<audio_0>", text)
+        voice = None if voice is None else self._checked(voice)
+        chosen = choose_seeds(seed, generator, 1)[0]
+        job = _Job(_name(audio, 0, 1), self._load(audio), edit, text, chosen, voice)
+        return AudioStream(self._chunks(job, settings, Run(cancel, progress)), chosen)
+
+    @torch.no_grad()
+    def _chunks(
+        self, job: _Job, settings: _Settings, run: Run
+    ) -> Generator[Audio, None, EditResult]:
+        first, entered, cut = job, 0, False
+        for number in range(job.edit.passes - 1):
+            ((before, units),) = self._pass([job], settings, run)
+            entered, cut = entered or units, cut or before.stop_reason == "length"
+            job = replace(
+                first,
+                name=f"{first.name} after pass {number + 1}",
+                audio=before.audio,
+                text=before.text,
+                seed=_pass_seed(first.seed, number + 1),
+            )
+        (ready,) = self._prepare([job], settings, run)
+        spoken = yield from self._speak(
+            ready.prompt,
+            ready.limit,
+            ready.voice,
+            settings.sampling,
+            job.seed,
+            run,
+            settings.steps,
+            settings.guidance,
+        )
+        return EditResult(
+            audio=spoken.audio,
+            tokens=spoken.tokens,
+            text=job.edit.text or job.text,
+            edits=(job.edit,),
+            stop_reason="length" if cut else spoken.reason,
+            seed=first.seed,
+            timings=run.share(1),
+            length_ratio=spoken.tokens.num_units / (entered or ready.entered.num_units),
+        )
+
+    def _settings(
+        self,
+        sampling: SamplingParams | None,
+        steps: int | None,
+        guidance: float | None,
+        max_length_ratio: float | None,
+    ) -> _Settings:
+        check_settings(sampling, steps, guidance)
+        ratio = self.defaults.max_length_ratio if max_length_ratio is None else max_length_ratio
+        if not ratio > 0:
+            raise EditError(f"max_length_ratio must be above 0, not {ratio}")
+        return _Settings(
+            self.defaults.sampling if sampling is None else sampling, ratio, steps, guidance
+        )
+
+    def _prepare(self, jobs: Sequence[_Job], settings: _Settings, run: Run) -> list[_Ready]:
+        """Everything up to the language model."""
         spec, sampling = self.parts.lm.spec, settings.sampling
         for job in jobs:
             # Minutes of speech are refused before the work of tokenizing them.
@@ -295,36 +399,42 @@ class EditPipeline(Pipeline):
             check_room(words, units, spec, answered=True, name=job.name)
         with run.stage("tokenize", 1):
             inputs = self.parts.tokenizer.encode([job.audio for job in jobs])
-        prompts, limits = [], []
+        asked = []
         for job, tokens in zip(jobs, inputs, strict=True):
             ids, units = self._prompt(job, to_text(tokens)), tokens.num_units
             words = len(ids) - units * spec.tokens.unit_length
             check_room(words, units, spec, answered=True, name=job.name)
             allowed = max(tokens.seconds * settings.max_length_ratio, _ALWAYS_ALLOWED_SECONDS)
             units = math.ceil(allowed / float(spec.tokens.unit_seconds))
-            limits.append(min(sampling.max_new_tokens, units * spec.tokens.unit_length))
-            prompts.append(ids)
+            asked.append((ids, min(sampling.max_new_tokens, units * spec.tokens.unit_length)))
         with run.stage("voice", 1):
-            voices = [
-                job.voice or self._voice(job.audio, tokens)
-                for job, tokens in zip(jobs, inputs, strict=True)
+            return [
+                _Ready(tokens, ids, limit, job.voice or self._voice(job.audio, tokens))
+                for job, tokens, (ids, limit) in zip(jobs, inputs, asked, strict=True)
             ]
+
+    def _pass(
+        self, jobs: Sequence[_Job], settings: _Settings, run: Run
+    ) -> list[tuple[EditResult, int]]:
+        """Every edit once, and the units put in; timings are left to the caller."""
+        ready = self._prepare(jobs, settings, run)
         seeds = [job.seed for job in jobs]
         ratios = [self.defaults.speeds.get(job.edit.published_label) for job in jobs]
         wanted = [
-            None if ratio is None else ratio * tokens.num_units
-            for ratio, tokens in zip(ratios, inputs, strict=True)
+            None if ratio is None else ratio * one.entered.num_units
+            for ratio, one in zip(ratios, ready, strict=True)
         ]
         outputs, reasons = write_edits(
             self.parts.lm,
-            prompts,
-            limits,
+            [one.prompt for one in ready],
+            [one.limit for one in ready],
             wanted,
-            sampling,
+            settings.sampling,
             seeds,
             run,
             draws=self.defaults.draws,
         )
+        voices = [one.voice for one in ready]
         sounds = self._render(outputs, voices, seeds, run, settings.steps, settings.guidance)
         return [
             (
@@ -338,7 +448,7 @@ class EditPipeline(Pipeline):
                     timings={},
                     length_ratio=None,
                 ),
-                inputs[i].num_units,
+                ready[i].entered.num_units,
             )
             for i, job in enumerate(jobs)
         ]

@@ -5,17 +5,18 @@ The voice is the prompt of the language model and of the decoder alike.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import overload
 
 import torch
 
-from stepaudio.audio import AudioSource
+from stepaudio.audio import Audio, AudioSource
 from stepaudio.errors import PromptError
 from stepaudio.pipeline_base import Pipeline, check_settings
 from stepaudio.prompts import encode_clone_prompt
 from stepaudio.result import Cancel, EditResult, Progress, Run
 from stepaudio.seeds import choose_seeds
+from stepaudio.streaming import AudioStream
 from stepaudio.synthesis import check_room, write_codes
 from stepaudio.tokenizers.interleave import to_text
 from stepaudio.types import SamplingParams, VoicePrompt
@@ -114,25 +115,9 @@ class TTSPipeline(Pipeline):
             raise PromptError("there is no text to speak")
         seeds = choose_seeds(seed, generator, len(texts))
         how = self.defaults.sampling if sampling is None else sampling
-        spec = self.parts.lm.spec
         run = Run(cancel, progress)
-        with run.stage("voice", 1):
-            if isinstance(voice, VoicePrompt):
-                self._checked(voice)
-            else:
-                voice = self.voice_prompt(voice, voice_text)
-        transcript = voice_text or voice.transcript
-        spoken = to_text(voice.tokens)
-        prompts = [
-            encode_clone_prompt(
-                self.parts.text, words, transcript, spoken, layout=self.defaults.layout
-            )
-            for words in texts
-        ]
-        units = voice.tokens.num_units
-        for ids in prompts:
-            words = len(ids) - units * spec.tokens.unit_length
-            check_room(words, units, spec, answered=False, name="the voice")
+        voice = self._heard(voice, voice_text, run)
+        prompts = self._prompts(texts, voice, voice_text)
         limits = [how.max_new_tokens] * len(texts)
         outputs, reasons = write_codes(self.parts.lm, prompts, limits, how, seeds, run)
         voices = [voice] * len(texts)
@@ -143,3 +128,98 @@ class TTSPipeline(Pipeline):
             for i, words in enumerate(texts)
         ]
         return results if batch else results[0]
+
+    def stream(
+        self,
+        text: str,
+        *,
+        voice: VoicePrompt | AudioSource,
+        voice_text: str = "",
+        seed: int | None = None,
+        generator: torch.Generator | None = None,
+        sampling: SamplingParams | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        cancel: Cancel | None = None,
+        progress: Progress | None = None,
+    ) -> AudioStream:
+        """Say something and hear it while the language model still writes.
+
+        With the same seed the codes are those of :meth:`speak`. The sound differs a little, because
+        the flow decoder cannot look further ahead than one unit; see
+        :mod:`stepaudio.decoder.streaming`.
+
+        Args:
+            text: what to say; may begin with one of :data:`stepaudio.edits.DIALECT_TAGS`.
+            voice: from :meth:`voice_prompt` or a file, or a recording of the voice.
+            voice_text: the words spoken in that recording, as in :meth:`speak`.
+            seed: repeats a result; None draws one.
+            generator: source of the seed if none is given.
+            sampling: how the language model draws; None is the model's own way.
+            steps: solver steps of the flow.
+            guidance: guidance rate of the flow.
+            cancel: asked between stages, chunks and tokens; True stops.
+            progress: told the stage, the steps done and the most steps it takes.
+
+        Returns:
+            The chunks, to be iterated over; nothing is computed before the first is asked for.
+
+        Raises:
+            AudioError: the voice's recording cannot be read, is silent or too short.
+            EditError: settings that make no sense.
+            PromptError: nothing to say.
+            SpecMismatchError: the voice was made by another model.
+        """
+        check_settings(sampling, steps, guidance)
+        if not text.strip():
+            raise PromptError("there is no text to speak")
+        chosen = choose_seeds(seed, generator, 1)[0]
+        how = self.defaults.sampling if sampling is None else sampling
+        known = self._checked(voice) if isinstance(voice, VoicePrompt) else self._load(voice)
+        run = Run(cancel, progress)
+        return AudioStream(
+            self._chunks(text, known, voice_text, chosen, how, run, steps, guidance), chosen
+        )
+
+    @torch.no_grad()
+    def _chunks(
+        self,
+        text: str,
+        voice: VoicePrompt | Audio,
+        voice_text: str,
+        seed: int,
+        sampling: SamplingParams,
+        run: Run,
+        steps: int | None,
+        guidance: float | None,
+    ) -> Generator[Audio, None, EditResult]:
+        voice = self._heard(voice, voice_text, run)
+        (prompt,) = self._prompts([text], voice, voice_text)
+        limit = sampling.max_new_tokens
+        spoken = yield from self._speak(prompt, limit, voice, sampling, seed, run, steps, guidance)
+        timings = run.share(1)
+        return EditResult(spoken.audio, spoken.tokens, text, (), spoken.reason, seed, timings, None)
+
+    def _heard(self, voice: VoicePrompt | AudioSource, voice_text: str, run: Run) -> VoicePrompt:
+        with run.stage("voice", 1):
+            if isinstance(voice, VoicePrompt):
+                return self._checked(voice)
+            return self.voice_prompt(voice, voice_text)
+
+    def _prompts(
+        self, texts: Sequence[str], voice: VoicePrompt, voice_text: str
+    ) -> list[list[int]]:
+        """What the language model reads; refused if the voice leaves no room for an answer."""
+        spec, units = self.parts.lm.spec, voice.tokens.num_units
+        transcript = voice_text or voice.transcript
+        spoken = to_text(voice.tokens)
+        prompts = [
+            encode_clone_prompt(
+                self.parts.text, words, transcript, spoken, layout=self.defaults.layout
+            )
+            for words in texts
+        ]
+        for ids in prompts:
+            words = len(ids) - units * spec.tokens.unit_length
+            check_room(words, units, spec, answered=False, name="the voice")
+        return prompts

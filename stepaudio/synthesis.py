@@ -6,7 +6,7 @@ batch gives what its singles give.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -20,7 +20,15 @@ from stepaudio.seeds import seeded
 from stepaudio.tokenizers.interleave import deinterleave, truncate_ids
 from stepaudio.types import LMSpec, SamplingParams, SpeechTokens, StopReason, VoicePrompt
 
-__all__ = ["check_room", "render", "render_parts", "write_codes"]
+__all__ = [
+    "check_room",
+    "finished",
+    "near",
+    "read_codes",
+    "render",
+    "render_parts",
+    "write_codes",
+]
 
 
 def check_room(words: int, units: int, spec: LMSpec, *, answered: bool, name: str) -> None:
@@ -80,7 +88,7 @@ def write_codes(
     with run.stage("generate", longest) as report:
         steps = lm.generate(
             [torch.tensor(prompt, dtype=torch.int64) for prompt in prompts],
-            _with_limit(sampling, longest),
+            replace(sampling, max_new_tokens=longest),
             generators=[seeded(seed, "lm") for seed in seeds],
             cancel=run.cancel,
         )
@@ -100,7 +108,7 @@ def write_codes(
             report(min(count, longest))
             if "running" not in reasons:
                 break
-    codes = [_codes(stream, lm.spec, i) for i, stream in enumerate(streams)]
+    codes = [read_codes(stream, lm.spec, i) for i, stream in enumerate(streams)]
     return codes, reasons
 
 
@@ -145,9 +153,9 @@ def render(
     with run.stage("vocode", len(mels)) as report:
         for count, (mel, seed) in enumerate(zip(mels, seeds, strict=True), start=1):
             samples = vocoder.synthesize(
-                _moved(mel, vocoder)[None], generator=seeded(seed, "vocoder")
+                near(mel, vocoder)[None], generator=seeded(seed, "vocoder")
             )[0]
-            recordings.append(Audio(samples, vocoder.spec.sample_rate))
+            recordings += finished([samples], vocoder)
             report(count)
     return recordings
 
@@ -197,18 +205,42 @@ def render_parts(
             for done, mel in enumerate(mels):
                 run.check()
                 report(done)
-                yield _moved(mel, vocoder)
+                yield near(mel, vocoder)
 
         pieces = vocoder.stream(heard(), generator=seeded(seed, "vocoder"))
         samples = torch.cat([piece.cpu() for piece in pieces])
-    return Audio(samples, vocoder.spec.sample_rate)
+    return next(finished([samples], vocoder))
 
 
-def _with_limit(sampling: SamplingParams, limit: int) -> SamplingParams:
-    return replace(sampling, max_new_tokens=limit)
+def finished(pieces: Iterable[Tensor], vocoder: Vocoder) -> Iterator[Audio]:
+    """The one door through which sound leaves every pipeline.
+
+    Args:
+        pieces: ``[s]`` consecutive samples of one recording: all of them, or as they are made.
+        vocoder: that made them.
+
+    Yields:
+        As many pieces, without the empty ones.
+    """
+    for samples in pieces:
+        if len(samples):
+            yield Audio(samples, vocoder.spec.sample_rate)
 
 
-def _codes(stream: Sequence[int], spec: LMSpec, sample: int) -> SpeechTokens:
+def read_codes(stream: Sequence[int], spec: LMSpec, sample: int = 0) -> SpeechTokens:
+    """What a language model has written, as the decoder reads it.
+
+    Args:
+        stream: ids.
+        spec: of the model.
+        sample: its number, for the error.
+
+    Returns:
+        Whole units; text among the codes and a broken last unit are dropped.
+
+    Raises:
+        GenerationError: there is no whole unit, or ids are out of place.
+    """
     # Without the grammar a model may also write text; the decoder reads by position.
     audio = [i for i in stream if 0 <= i - spec.audio_offset < spec.tokens.size]
     whole = truncate_ids(torch.tensor(audio, dtype=torch.int64), spec.tokens)
@@ -227,8 +259,16 @@ def _codes(stream: Sequence[int], spec: LMSpec, sample: int) -> SpeechTokens:
         ) from error
 
 
-def _moved(mel: Tensor, vocoder: Vocoder) -> Tensor:
-    """The mel where the vocoder is, if that can be seen."""
+def near(mel: Tensor, vocoder: Vocoder) -> Tensor:
+    """The mel where the vocoder is, if that can be seen.
+
+    Args:
+        mel: of any shape.
+        vocoder: to read it.
+
+    Returns:
+        The mel.
+    """
     if isinstance(vocoder, nn.Module):
         weight = next(vocoder.parameters(), None)
         return mel if weight is None else mel.to(weight.device)
