@@ -6,69 +6,31 @@ weights. Everything random follows from one seed, which the result records.
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, TypeVar, overload
+from typing import TypeVar, overload
 
 import torch
 
 from stepaudio.audio import Audio, AudioSource
-from stepaudio.cutting import sound_units
+from stepaudio.edit_passes import EditPasses, Job, pass_seed
 from stepaudio.edits import Edit
 from stepaudio.errors import EditError
-from stepaudio.pipeline_base import Pipeline, check_settings
-from stepaudio.prompts import edit_turns, encode_edit_prompt
-from stepaudio.redraw import write_edits
+from stepaudio.prompts import edit_turns
 from stepaudio.result import Cancel, EditResult, Progress, Run
-from stepaudio.seeds import choose_seeds, derive_seed
+from stepaudio.seeds import choose_seeds
+from stepaudio.spans import Cut, find_cut, splice
 from stepaudio.streaming import AudioStream
-from stepaudio.synthesis import check_room
-from stepaudio.tokenizers.interleave import to_text
-from stepaudio.types import SamplingParams, SpeechTokens, VoicePrompt
+from stepaudio.types import SamplingParams, VoicePrompt
 
 __all__ = ["EditPipeline"]
 
 T = TypeVar("T")
 
-# An edit of a very short recording may still add a laugh.
-_ALWAYS_ALLOWED_SECONDS = 3.0
 
-
-@dataclass(frozen=True)
-class _Job:
-    """One sample of one pass."""
-
-    name: str
-    audio: Audio
-    edit: Edit
-    text: str
-    seed: int
-    voice: VoicePrompt | None
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """What all samples of a call share."""
-
-    sampling: SamplingParams
-    max_length_ratio: float
-    steps: int | None
-    guidance: float | None
-
-
-class _Ready(NamedTuple):
-    """What the language model and the decoder need of a job."""
-
-    entered: SpeechTokens
-    prompt: list[int]
-    limit: int
-    voice: VoicePrompt
-
-
-class EditPipeline(Pipeline):
+class EditPipeline(EditPasses):
     """Edits recordings.
 
     Args:
@@ -89,6 +51,7 @@ class EditPipeline(Pipeline):
         steps: int | None = ...,
         guidance: float | None = ...,
         voice: VoicePrompt | Sequence[VoicePrompt] | None = ...,
+        span: tuple[float, float] | Sequence[tuple[float, float]] | None = ...,
         max_length_ratio: float | None = ...,
         cancel: Cancel | None = ...,
         progress: Progress | None = ...,
@@ -107,6 +70,7 @@ class EditPipeline(Pipeline):
         steps: int | None = ...,
         guidance: float | None = ...,
         voice: VoicePrompt | None = ...,
+        span: tuple[float, float] | None = ...,
         max_length_ratio: float | None = ...,
         cancel: Cancel | None = ...,
         progress: Progress | None = ...,
@@ -125,6 +89,7 @@ class EditPipeline(Pipeline):
         steps: int | None = None,
         guidance: float | None = None,
         voice: VoicePrompt | Sequence[VoicePrompt] | None = None,
+        span: tuple[float, float] | Sequence[tuple[float, float]] | None = None,
         max_length_ratio: float | None = None,
         cancel: Cancel | None = None,
         progress: Progress | None = None,
@@ -138,13 +103,19 @@ class EditPipeline(Pipeline):
             audio: any source of :meth:`Audio.load`, or a list of them.
             edit: what to do. A strength above 1 of an emotion or a style means as many passes,
                 each on the result before.
-            text: the words spoken in the recording, where the edit needs them.
+            text: the words spoken in the recording, where the edit needs them; with a span, those
+                spoken in the span.
             seed: repeats a result; None draws one per sample.
             generator: source of the seeds that are not given.
             sampling: how the language model draws; None is the model's own way.
             steps: solver steps of the flow.
             guidance: guidance rate of the flow.
-            voice: to speak in; None is the voice of the recording each pass starts from.
+            voice: to speak in; None is the voice of the recording each pass starts from, and that
+                of the whole recording with a span.
+            span: seconds from and to which to edit; see :mod:`stepaudio.spans`. The rest of the
+                recording stays as it is, sample for sample, and at its own rate; ``tokens``,
+                ``text`` and ``length_ratio`` of the result are those of the new part. To give each
+                recording of a batch its own, give a list of pairs.
             max_length_ratio: the result may become this many times as long as the input (never
                 less than three seconds); beyond, it is cut and its stop reason is ``"length"``.
             cancel: asked between stages and tokens; True stops.
@@ -155,11 +126,13 @@ class EditPipeline(Pipeline):
 
         Raises:
             AudioError: a recording cannot be read, is silent or too short.
-            EditError: an edit needs text, lists differ in length, or settings make no sense.
+            EditError: an edit needs text, lists differ in length, a span is not within its
+                recording or too short, or settings make no sense.
             PromptError: a recording is too long for the model's context.
             GenerationError: the language model wrote nothing that can be decoded.
             CancelledError: ``cancel`` returned True.
         """
+        settings = self._settings(sampling, steps, guidance, max_length_ratio)
         batch = isinstance(audio, list | tuple)
         sources: Sequence[AudioSource] = audio if isinstance(audio, list | tuple) else [audio]
         if not sources:
@@ -176,9 +149,20 @@ class EditPipeline(Pipeline):
         seeds = choose_seeds(seed, generator, count)
         names = [_name(source, i, count) for i, source in enumerate(sources)]
         recordings = [self._load(source) for source in sources]
-        settings = self._settings(sampling, steps, guidance, max_length_ratio)
+        wholes = list(recordings)
+        cuts: list[Cut] = []
+        if span is not None:
+            unit = self.parts.tokenizer.spec.tokens.unit_seconds
+            spans = _spread(span, tuple, count, "span")
+            cuts = [find_cut(a, s, unit) for a, s in zip(recordings, spans, strict=True)]
+            recordings = [c.of(a) for c, a in zip(cuts, recordings, strict=True)]
+        own = [given is None for given in voices]
 
         run = Run(cancel, progress)
+        if cuts:
+            with run.stage("voice", 1):
+                # A word or two would be a poor voice.
+                voices = [v or self.voice_prompt(a) for v, a in zip(voices, wholes, strict=True)]
         results: dict[int, EditResult] = {}
         entered = [0] * count
         cut = [False] * count
@@ -186,12 +170,12 @@ class EditPipeline(Pipeline):
             live = [i for i in range(count) if number < edits[i].passes]
             after = f" after pass {number}" if number else ""
             jobs = [
-                _Job(
+                Job(
                     names[i] + after,
                     recordings[i],
                     edits[i],
                     texts[i],
-                    _pass_seed(seeds[i], number),
+                    pass_seed(seeds[i], number),
                     voices[i],
                 )
                 for i in live
@@ -203,6 +187,9 @@ class EditPipeline(Pipeline):
                 results[i] = result
                 recordings[i], texts[i] = result.audio, result.text
         timings = run.share(count)
+        for i, cut_out in enumerate(cuts):
+            joined, place = splice(wholes[i], cut_out, results[i].audio, gain=own[i])
+            results[i] = replace(results[i], audio=joined, span=place)
         final = [
             replace(
                 results[i],
@@ -230,6 +217,7 @@ class EditPipeline(Pipeline):
         steps: int | None = None,
         guidance: float | None = None,
         voice: VoicePrompt | None = None,
+        span: tuple[float, float] | None = None,
         max_length_ratio: float | None = None,
         cancel: Cancel | None = None,
         progress: Progress | None = None,
@@ -249,6 +237,8 @@ class EditPipeline(Pipeline):
             steps: solver steps of the flow.
             guidance: guidance rate of the flow.
             voice: to speak in; overrules ``fixed_prompt``.
+            span: seconds from and to which to edit, see :meth:`edit`; each further iteration edits
+                the new part of the one before.
             max_length_ratio: of each iteration, see :meth:`edit`.
             cancel: asked between stages and tokens; True stops.
             progress: told the stage, the steps done and the most steps it takes.
@@ -272,17 +262,18 @@ class EditPipeline(Pipeline):
                 recording,
                 edit,
                 text=text,
-                seed=_pass_seed(first, number),
+                seed=pass_seed(first, number),
                 sampling=sampling,
                 steps=steps,
                 guidance=guidance,
                 voice=voice,
+                span=span,
                 max_length_ratio=max_length_ratio,
                 cancel=cancel,
                 progress=progress,
             )
             done += result.edits
-            recording, text = result.audio, result.text
+            recording, text, span = result.audio, result.text, result.span
             yield replace(result, edits=done)
 
     def stream(
@@ -334,128 +325,8 @@ class EditPipeline(Pipeline):
         edit_turns(edit, "<audio_0>", text)
         voice = None if voice is None else self._checked(voice)
         chosen = choose_seeds(seed, generator, 1)[0]
-        job = _Job(_name(audio, 0, 1), self._load(audio), edit, text, chosen, voice)
+        job = Job(_name(audio, 0, 1), self._load(audio), edit, text, chosen, voice)
         return AudioStream(self._chunks(job, settings, Run(cancel, progress)), chosen)
-
-    @torch.no_grad()
-    def _chunks(
-        self, job: _Job, settings: _Settings, run: Run
-    ) -> Generator[Audio, None, EditResult]:
-        first, entered, cut = job, 0, False
-        for number in range(job.edit.passes - 1):
-            ((before, units),) = self._pass([job], settings, run)
-            entered, cut = entered or units, cut or before.stop_reason == "length"
-            job = replace(
-                first,
-                name=f"{first.name} after pass {number + 1}",
-                audio=before.audio,
-                text=before.text,
-                seed=_pass_seed(first.seed, number + 1),
-            )
-        (ready,) = self._prepare([job], settings, run)
-        spoken = yield from self._speak(
-            ready.prompt,
-            ready.limit,
-            ready.voice,
-            settings.sampling,
-            job.seed,
-            run,
-            settings.steps,
-            settings.guidance,
-        )
-        return EditResult(
-            audio=spoken.audio,
-            tokens=spoken.tokens,
-            text=job.edit.text or job.text,
-            edits=(job.edit,),
-            stop_reason="length" if cut else spoken.reason,
-            seed=first.seed,
-            timings=run.share(1),
-            length_ratio=spoken.tokens.num_units / (entered or ready.entered.num_units),
-        )
-
-    def _settings(
-        self,
-        sampling: SamplingParams | None,
-        steps: int | None,
-        guidance: float | None,
-        max_length_ratio: float | None,
-    ) -> _Settings:
-        check_settings(sampling, steps, guidance)
-        ratio = self.defaults.max_length_ratio if max_length_ratio is None else max_length_ratio
-        if not ratio > 0:
-            raise EditError(f"max_length_ratio must be above 0, not {ratio}")
-        return _Settings(
-            self.defaults.sampling if sampling is None else sampling, ratio, steps, guidance
-        )
-
-    def _prepare(self, jobs: Sequence[_Job], settings: _Settings, run: Run) -> list[_Ready]:
-        """Everything up to the language model."""
-        spec, sampling = self.parts.lm.spec, settings.sampling
-        for job in jobs:
-            # Minutes of speech are refused before the work of tokenizing them.
-            words = len(self._prompt(job, "<audio_0>")) - 1
-            units = sound_units(job.audio, spec.tokens)
-            check_room(words, units, spec, answered=True, name=job.name)
-        with run.stage("tokenize", 1):
-            inputs = self.parts.tokenizer.encode([job.audio for job in jobs])
-        asked = []
-        for job, tokens in zip(jobs, inputs, strict=True):
-            ids, units = self._prompt(job, to_text(tokens)), tokens.num_units
-            words = len(ids) - units * spec.tokens.unit_length
-            check_room(words, units, spec, answered=True, name=job.name)
-            allowed = max(tokens.seconds * settings.max_length_ratio, _ALWAYS_ALLOWED_SECONDS)
-            units = math.ceil(allowed / float(spec.tokens.unit_seconds))
-            asked.append((ids, min(sampling.max_new_tokens, units * spec.tokens.unit_length)))
-        with run.stage("voice", 1):
-            return [
-                _Ready(tokens, ids, limit, job.voice or self._voice(job.audio, tokens))
-                for job, tokens, (ids, limit) in zip(jobs, inputs, asked, strict=True)
-            ]
-
-    def _pass(
-        self, jobs: Sequence[_Job], settings: _Settings, run: Run
-    ) -> list[tuple[EditResult, int]]:
-        """Every edit once, and the units put in; timings are left to the caller."""
-        ready = self._prepare(jobs, settings, run)
-        seeds = [job.seed for job in jobs]
-        ratios = [self.defaults.speeds.get(job.edit.published_label) for job in jobs]
-        wanted = [
-            None if ratio is None else ratio * one.entered.num_units
-            for ratio, one in zip(ratios, ready, strict=True)
-        ]
-        outputs, reasons = write_edits(
-            self.parts.lm,
-            [one.prompt for one in ready],
-            [one.limit for one in ready],
-            wanted,
-            settings.sampling,
-            seeds,
-            run,
-            draws=self.defaults.draws,
-        )
-        voices = [one.voice for one in ready]
-        sounds = self._render(outputs, voices, seeds, run, settings.steps, settings.guidance)
-        return [
-            (
-                EditResult(
-                    audio=sounds[i],
-                    tokens=outputs[i],
-                    text=job.edit.text or job.text,
-                    edits=(job.edit,),
-                    stop_reason=reasons[i],
-                    seed=job.seed,
-                    timings={},
-                    length_ratio=None,
-                ),
-                ready[i].entered.num_units,
-            )
-            for i, job in enumerate(jobs)
-        ]
-
-    def _prompt(self, job: _Job, codes: str) -> list[int]:
-        layout = self.defaults.layout
-        return encode_edit_prompt(self.parts.text, job.edit, codes, job.text, layout=layout)
 
 
 def _name(source: object, number: int, count: int) -> str:
@@ -475,8 +346,3 @@ def _spread(value: T | Sequence[T], kind: type[T], count: int, name: str) -> lis
     if len(values) != count:
         raise EditError(f"{count} recordings need {count} values of {name}, got {len(values)}")
     return values
-
-
-def _pass_seed(seed: int, number: int) -> int:
-    """Seed of a pass: the run's own for the first, so that one pass and one run agree."""
-    return derive_seed(seed, f"pass {number}") if number else seed

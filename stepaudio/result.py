@@ -42,6 +42,7 @@ class EditResult:
         timings: seconds spent per stage of :data:`STAGES`; in a batch an equal share each.
         length_ratio: length of the new tokens over that of the tokens first put in; None where
             nothing was put in.
+        span: seconds from and to which ``audio`` is new; None if all of it is.
     """
 
     audio: Audio
@@ -52,6 +53,7 @@ class EditResult:
     seed: int
     timings: Mapping[str, float]
     length_ratio: float | None
+    span: tuple[float, float] | None = None
 
     @property
     def seconds_spent(self) -> float:

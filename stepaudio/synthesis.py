@@ -149,7 +149,7 @@ def render(
             guidance=guidance,
             generators=[seeded(seed, "flow") for seed in seeds],
         )
-    recordings = []
+    recordings: list[Audio] = []
     with run.stage("vocode", len(mels)) as report:
         for count, (mel, seed) in enumerate(zip(mels, seeds, strict=True), start=1):
             samples = vocoder.synthesize(

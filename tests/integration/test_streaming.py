@@ -1,4 +1,4 @@
-"""Sound while the language model still writes: the same codes, nearly the same sound, no trace left."""
+"""Sound while the language model writes: the same codes, nearly the same sound, no trace left."""
 
 from __future__ import annotations
 
