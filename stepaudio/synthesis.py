@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from stepaudio.audio import Audio
+from stepaudio.batching import TOGETHER_SECONDS, group_by_length
 from stepaudio.errors import CancelledError, GenerationError, PromptError, TokenError
 from stepaudio.interfaces import FlowDecoder, SpeechLM, Vocoder
 from stepaudio.result import Run
@@ -22,6 +23,7 @@ from stepaudio.types import LMSpec, SamplingParams, SpeechTokens, StopReason, Vo
 
 __all__ = [
     "check_room",
+    "draw_codes",
     "finished",
     "near",
     "read_codes",
@@ -64,7 +66,7 @@ def write_codes(
     seeds: Sequence[int],
     run: Run,
 ) -> tuple[list[SpeechTokens], list[StopReason]]:
-    """Let the language model write.
+    """Let the language model write; see :func:`draw_codes`, whose first error is raised.
 
     Args:
         lm: the model.
@@ -80,6 +82,40 @@ def write_codes(
     Raises:
         CancelledError: the caller asked to stop.
         GenerationError: a sample has no whole unit, or ids out of place.
+        PromptError: see :meth:`SpeechLM.generate`.
+    """
+    drawn, reasons = draw_codes(lm, prompts, limits, sampling, seeds, run)
+    codes: list[SpeechTokens] = []
+    for one in drawn:
+        if isinstance(one, GenerationError):
+            raise one
+        codes.append(one)
+    return codes, reasons
+
+
+def draw_codes(
+    lm: SpeechLM,
+    prompts: Sequence[Sequence[int]],
+    limits: Sequence[int],
+    sampling: SamplingParams,
+    seeds: Sequence[int],
+    run: Run,
+) -> tuple[list[SpeechTokens | GenerationError], list[StopReason]]:
+    """Let the language model write all samples in step, each as it would alone.
+
+    Args:
+        lm: the model.
+        prompts: ids per sample.
+        limits: most new ids per sample; its stream is cut there with reason ``"length"``.
+        sampling: how to draw.
+        seeds: per sample.
+        run: clock, progress and cancellation.
+
+    Returns:
+        Codes, or what is wrong with them, and the reason of the end, per sample.
+
+    Raises:
+        CancelledError: the caller asked to stop.
         PromptError: see :meth:`SpeechLM.generate`.
     """
     longest = max(limits)
@@ -108,8 +144,13 @@ def write_codes(
             report(min(count, longest))
             if "running" not in reasons:
                 break
-    codes = [read_codes(stream, lm.spec, i) for i, stream in enumerate(streams)]
-    return codes, reasons
+    drawn: list[SpeechTokens | GenerationError] = []
+    for i, stream in enumerate(streams):
+        try:
+            drawn.append(read_codes(stream, lm.spec, i))
+        except GenerationError as error:
+            drawn.append(error)
+    return drawn, reasons
 
 
 def render(
@@ -123,7 +164,10 @@ def render(
     steps: int | None = None,
     guidance: float | None = None,
 ) -> list[Audio]:
-    """Speak codes.
+    """Speak codes: the mel in groups of similar length, the sound one by one.
+
+    A vocoder is not batched: it has no mask, so padding would change the end of the sound, and
+    its own noise is drawn from one source per call.
 
     Args:
         flow: the flow decoder.
@@ -141,22 +185,29 @@ def render(
     Raises:
         CancelledError: the caller asked to stop.
     """
-    with run.stage("decode", 1):
-        mels = flow.decode(
-            tokens,
-            voices,
-            steps=steps,
-            guidance=guidance,
-            generators=[seeded(seed, "flow") for seed in seeds],
-        )
+    lengths = [a.seconds + b.tokens.seconds for a, b in zip(tokens, voices, strict=True)]
+    groups = group_by_length(lengths, TOGETHER_SECONDS)
+    found: dict[int, Tensor] = {}
+    with run.stage("decode", len(groups)) as report:
+        for done, group in enumerate(groups):
+            run.check()
+            report(done)
+            mels = flow.decode(
+                [tokens[i] for i in group],
+                [voices[i] for i in group],
+                steps=steps,
+                guidance=guidance,
+                generators=[seeded(seeds[i], "flow") for i in group],
+            )
+            found.update(zip(group, mels, strict=True))
     recordings: list[Audio] = []
-    with run.stage("vocode", len(mels)) as report:
-        for count, (mel, seed) in enumerate(zip(mels, seeds, strict=True), start=1):
+    with run.stage("vocode", len(found)) as report:
+        for i, seed in enumerate(seeds):
             samples = vocoder.synthesize(
-                near(mel, vocoder)[None], generator=seeded(seed, "vocoder")
+                near(found[i], vocoder)[None], generator=seeded(seed, "vocoder")
             )[0]
             recordings += finished([samples], vocoder)
-            report(count)
+            report(i + 1)
     return recordings
 
 
