@@ -211,11 +211,9 @@ def speak_codes(
         steps: solver steps of the flow.
         guidance: guidance rate of the flow.
 
-    Yields:
-        Consecutive pieces of the recording, at the vocoder's rate.
-
     Returns:
-        Everything said.
+        A generator of consecutive pieces of the recording, at the vocoder's rate, which in the end
+        returns everything said.
 
     Raises:
         CancelledError: the caller asked to stop.
