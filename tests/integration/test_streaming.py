@@ -51,9 +51,6 @@ def test_codes_are_those_of_an_edit(pipe: EditPipeline, sound: Audio) -> None:
     assert result.edits == whole.edits
     assert set(result.timings) == set(STAGES)
     assert min(result.timings.values()) > 0
-    again = pipe.stream(sound, Edit.emotion("happy"), text=TEXT, seed=4)
-    list(again)
-    assert_same(again.result, result)
 
 
 def test_what_fits_one_chunk_is_the_same_sound(pipe: EditPipeline, sound: Audio) -> None:
@@ -99,10 +96,6 @@ def test_speech_streams_too(parts: Parts) -> None:
         assert len(list(stream)) > 2
     whole = speaker.speak("hello there", voice=voice, seed=3)
     assert_same(stream.result, replace(whole, audio=stream.result.audio))
-    assert same_tokens(
-        whole.tokens,
-        speaker.speak("hello there", voice=debug.speech(), voice_text=TEXT, seed=3).tokens,
-    )
     with pytest.raises(PromptError, match="no text"):
         speaker.stream(" ", voice=voice)
 
