@@ -156,7 +156,6 @@ class EditPipeline(EditPasses):
             spans = _spread(span, tuple, count, "span")
             cuts = [find_cut(a, s, unit) for a, s in zip(recordings, spans, strict=True)]
             recordings = [c.of(a) for c, a in zip(cuts, recordings, strict=True)]
-        own = [given is None for given in voices]
 
         run = Run(cancel, progress)
         if cuts:
@@ -188,7 +187,7 @@ class EditPipeline(EditPasses):
                 recordings[i], texts[i] = result.audio, result.text
         timings = run.share(count)
         for i, cut_out in enumerate(cuts):
-            joined, place = splice(wholes[i], cut_out, results[i].audio, gain=own[i])
+            joined, place = splice(wholes[i], cut_out, results[i].audio)
             results[i] = replace(results[i], audio=joined, span=place)
         final = [
             replace(

@@ -77,9 +77,7 @@ def find_cut(audio: Audio, span: tuple[float, float], unit: Fraction) -> Cut:
             f"the span {start:g} s to {end:g} s is shorter than one unit of codes; give at least "
             f"{float(unit):g} s"
         )
-    # Rounding may ask for a sample more than there is.
-    length = min(math.ceil(units * unit * rate), last - first)
-    cut = _quietest(audio, first, last, length)
+    cut = _quietest(audio, first, last, math.ceil(units * unit * rate))
     try:
         cut.of(audio).require_sound()
     except AudioError:
@@ -89,19 +87,17 @@ def find_cut(audio: Audio, span: tuple[float, float], unit: Fraction) -> Cut:
     return cut
 
 
-def splice(
-    audio: Audio, cut: Cut, new: Audio, *, gain: bool = True
-) -> tuple[Audio, tuple[float, float]]:
+def splice(audio: Audio, cut: Cut, new: Audio) -> tuple[Audio, tuple[float, float]]:
     """Put a new part into a recording.
 
-    The ends are cross-faded at equal power, see :func:`cross_fade`.
+    The ends are cross-faded at equal power, see :func:`cross_fade`. Voices are made from recordings
+    scaled down to a peak of 0.6 (see :func:`stepaudio.voice.make_voice`); what that takes from
+    ``audio`` is given back to the new part, as far as its samples stay in [-1, 1].
 
     Args:
         audio: the old recording.
         cut: what is replaced.
         new: takes its place; of any rate and length.
-        gain: the voice of the new part was made from ``audio``, and quieter if that is loud (see
-            :func:`stepaudio.voice.make_voice`); undo it, as far as the samples stay in [-1, 1].
 
     Returns:
         ``len(audio) - (last - first) + len(new)`` samples, ``new`` at the rate of ``audio``; those
@@ -109,8 +105,7 @@ def splice(
         is new.
     """
     part = new.resample(audio.sample_rate).samples
-    if gain:
-        part = part * _level(audio, part)
+    part = part * _level(audio, part)
     old = audio.samples
     fade = min(_fade(audio), (cut.last - cut.first) // 2, len(part) // 2)
     joined = torch.cat(

@@ -100,7 +100,7 @@ def test_fades_have_equal_power() -> None:
     power = torch.zeros(fade)
     for seed in range(400):
         audio, new = noise(0.6, seed=seed), noise(0.3, seed=seed + 1000)
-        joined, _ = splice(audio, Cut(3200, 6400), new, gain=False)
+        joined, _ = splice(audio, Cut(3200, 6400), new)
         power += joined.samples[3200 : 3200 + fade].square() / 400
     assert power.mean() == pytest.approx(0.01, rel=0.05)
     assert power.min() > 0.007
@@ -130,8 +130,6 @@ def test_level_of_a_loud_recording_is_kept() -> None:
     quiet = Audio(0.6 * torch.sin(2 * torch.pi * 100 * time)[:4800], 16000)
     joined, _ = splice(loud, Cut(3200, 8000), quiet)
     torch.testing.assert_close(joined.samples[3400:7800], loud.samples[200:4600])
-    joined, _ = splice(loud, Cut(3200, 8000), quiet, gain=False)
-    assert joined.samples[3400:7800].abs().max() == pytest.approx(0.6, abs=1e-3)
     # Never beyond full scale.
     peak = Audio(quiet.samples / 0.6 * 0.8, 16000)
     joined, _ = splice(loud, Cut(3200, 8000), peak)
