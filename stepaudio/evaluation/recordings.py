@@ -19,7 +19,7 @@ from stepaudio.evaluation.edit_benchmark import Item, Store
 __all__ = ["FileStore", "Recording", "read_recordings", "rows_of_recordings"]
 
 _SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif"))
-_OPTIONAL = ("id", "text", "lang", "speaker", "task", "label", "source")
+_OPTIONAL = ("id", "text", "lang", "speaker", "task", "label", "source", "set")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Recording:
         task: kind of the change asked for, or already made; empty if none.
         label: of that change.
         source: the recording before the change, or another one of the voice.
+        set: corpus or system it comes from; reports have a table for each.
     """
 
     id: str
@@ -47,14 +48,16 @@ class Recording:
     task: str = ""
     label: str = ""
     source: Path | None = None
+    set: str = ""
 
 
 def read_recordings(place: str | Path) -> list[Recording]:
     """Read a manifest, or all sound files of a folder.
 
     A manifest has one JSON object per line: ``path``, relative to the manifest, and optionally
-    ``id``, ``text``, ``lang``, ``speaker``, ``task``, ``label`` and ``source`` (a path too); other
-    keys are passed over. In a folder, the words of ``a.wav`` are those of ``a.txt`` if it is there.
+    ``id``, ``text``, ``lang``, ``speaker``, ``task``, ``label``, ``set`` and ``source`` (a path
+    too); other keys are passed over. In a folder, the words of ``a.wav`` are those of ``a.txt`` if
+    it is there.
 
     Args:
         place: the file or folder.
@@ -127,6 +130,7 @@ class FileStore(Store):
                     text=one.text,
                     origin=one.origin,
                     recording=one.source,
+                    set=one.set,
                 )
                 for one in recordings
             ]
@@ -162,6 +166,7 @@ def _row(one: Recording, task: str, label: str) -> Row:
         text=one.text,
         origin=one.origin,
         recording=one.path,
+        set=one.set,
     )
     try:
         _ = row.edit
