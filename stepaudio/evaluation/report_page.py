@@ -27,6 +27,7 @@ _SHOWN = (
     ("prosody.f0_median_hz", "median F0, Hz", 0),
     ("prosody.duration_ratio", "duration over before", 2),
     ("silence.silence_share", "silence share", 2),
+    ("boundary.spectral_max", "largest jump at a join", 2),
 )
 _HEAD = """# Benchmarks
 
