@@ -60,8 +60,8 @@ def read_recordings(place: str | Path) -> list[Recording]:
 
     A manifest has one JSON object per line: ``path``, relative to the manifest, and optionally
     ``id``, ``text``, ``lang``, ``speaker``, ``task``, ``label``, ``set``, ``source`` (a path too)
-    and ``joins`` (a list of seconds); other keys are passed over. In a folder, the words of ``a.wav`` are those of ``a.txt`` if
-    it is there.
+    and ``joins`` (a list of seconds); other keys are passed over. In a folder, the words of
+    ``a.wav`` are those of ``a.txt`` if it is there.
 
     Args:
         place: the file or folder.
