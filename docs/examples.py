@@ -7,6 +7,7 @@ each LibriSpeech test speaker who has one; every edit of the list is made once, 
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ EDITS = (
     Edit.speed("faster"),
     Edit.speed("slower"),
 )
+#: Pixels of a picture, from side to side.
+WIDTH = 1200
 #: Shown as pictures beside the source.
 PICTURED = ("resynthesis", "emotion-happy", "style-whisper")
 
@@ -79,10 +82,22 @@ def main() -> None:
             }
             if name in PICTURED:
                 panels.append(Panel(name, result.audio))
-        draw_picture(panels, FOLDER / f"{source.name}.png", force=True)
+        small_picture(panels, FOLDER / f"{source.name}.jpg")
     facts = {"model": model_name(None), "seed": SEED, "clips": clips}
     FACTS.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     PAGE.write_text(page(facts), encoding="utf-8")
+
+
+def small_picture(panels: list[Panel], path: Path) -> None:
+    """Spectrograms side by side, small enough for a repository."""
+    from PIL import Image  # comes with matplotlib
+
+    with tempfile.TemporaryDirectory() as folder:
+        large = draw_picture(panels, Path(folder) / "large.png")
+        with Image.open(large) as picture:
+            small = picture.convert("RGB")
+    small.thumbnail((WIDTH, WIDTH))
+    small.save(path, quality=75)
 
 
 def page(facts: dict[str, Any]) -> str:
@@ -105,7 +120,7 @@ def page(facts: dict[str, Any]) -> str:
             sound = player(f"{source.name}-{name}")
             lines.append(f"| {title} | {sound} | {clip['seconds']:.2f}{cut} |")
         pictured = ", ".join(["source", *PICTURED])
-        lines += ["", f"![{pictured}](_static/examples/{source.name}.png)", ""]
+        lines += ["", f"![{pictured}](_static/examples/{source.name}.jpg)", ""]
     return "\n".join(lines)
 
 
