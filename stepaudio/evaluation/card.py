@@ -110,6 +110,7 @@ def measure_card(
         EvaluationError: the folder holds results of another plan, or a worker died.
     """
     bench = _Bench(material, plan, judges, missing, progress)
+    bench.say_what_cannot_be_told(sections)
     told = {name: bench.section(name, section) for name, section in sections.items()}
     figures = [one for section in told.values() for one in section.get("figures", ())]
     met = [one["met"] for one in figures if one["target"] is not None]
@@ -153,10 +154,16 @@ class _Bench:
         self.judges_told: dict[str, Any] = {}
         self._metrics: dict[tuple[str, str], Instrument | None] = {}
         speeds = load_defaults(locate(plan.model)).speeds
-        if not speeds:
-            self.missing["nominal tempo"] = "the model does not say what tempo its labels mean"
         tempo = {label: 1 / length for label, length in speeds.items()}
         self.context = Context(plan.model, tempo, self._tags())
+
+    def say_what_cannot_be_told(self, sections: Mapping[str, Section]) -> None:
+        """Name the labels that the model or a judge knows nothing of, where they matter."""
+        if "speed" in sections and not self.context.tempo:
+            self.missing["nominal tempo"] = "the model does not say what tempo its labels mean"
+        unknown = [tag for tag in PARALINGUISTIC_TAGS if tag not in self.context.tags]
+        if "sounds" in sections and unknown:
+            self.missing["sounds"] = f"the judge does not know {', '.join(unknown)}"
 
     def section(self, name: str, section: Section) -> dict[str, Any]:
         """Everything about one section."""
@@ -245,7 +252,7 @@ class _Bench:
         }
         if found.labels:
             labels = by_label(found, config.baseline)
-            told["labels"] = {label: _plain(row) for label, row in labels.items()}
+            told["labels"] = {name: row for name, of in labels.items() if (row := _plain(of))}
         if task in instruments.judges:
             told["task"] = task
             told["steps"] = report["tasks"][task][ALL]
@@ -272,9 +279,6 @@ class _Bench:
         if not isinstance(judge, EventJudge):
             return PARALINGUISTIC_TAGS
         known = [label for label in judge.classifier.config.labels if label != OTHER]
-        unknown = [tag for tag in PARALINGUISTIC_TAGS if tag not in known]
-        if unknown:
-            self.missing["sounds"] = f"the judge does not know {', '.join(unknown)}"
         return tuple(tag for tag in PARALINGUISTIC_TAGS if tag in known)
 
 

@@ -81,7 +81,8 @@ def _figure(one: Mapping[str, Any]) -> str:
     target = ""
     if one["target"] is not None:
         bound, sense = one["target"]["bound"], _SENSES[one["target"]["sense"]]
-        target = f"{sense} {100 * bound:.0f} %" if one["share"] else f"{sense} {bound:.2f}"
+        target = f"{100 * bound:.0f} %" if one["share"] else f"{bound:.{one['digits']}f}"
+        target = f"{sense} {target}"
     return f"| {one['title']} | {measured} | {target} | {_MET[one['met']] if target else ''} |"
 
 
