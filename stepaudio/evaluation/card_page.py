@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stepaudio.errors import OutputExistsError
-from stepaudio.evaluation.report_numbers import show_interval
+from stepaudio.evaluation.report_numbers import show_interval, show_number
 from stepaudio.evaluation.report_page import step_table
 from stepaudio.evaluation.report_plots import draw_success, draw_trade_off
 from stepaudio.evaluation.summary import ALL
@@ -81,8 +81,8 @@ def _figure(one: Mapping[str, Any]) -> str:
     target = ""
     if one["target"] is not None:
         bound, sense = one["target"]["bound"], _SENSES[one["target"]["sense"]]
-        target = f"{100 * bound:.0f} %" if one["share"] else f"{bound:.{one['digits']}f}"
-        target = f"{sense} {target}"
+        number = show_number(bound, 0 if one["share"] else one["digits"], one["share"])
+        target = f"{sense} {number}{' %' if one['share'] else ''}"
     return f"| {one['title']} | {measured} | {target} | {_MET[one['met']] if target else ''} |"
 
 
