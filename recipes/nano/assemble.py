@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from recipes.nano.voice_change import CHANGES
+from recipes.nano.data.voice_change import CHANGES
 from stepaudio.decoder.flow import TokenFlowDecoder
 from stepaudio.decoder.istft import ISTFTVocoder
 from stepaudio.decoder.speaker import CAMPPlus

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from recipes.nano.codes import Codes, codebook_axes
-from recipes.nano.features import Features
+from recipes.nano.data.features import Features
 from recipes.nano.loop import run
 from recipes.nano.machine import Machine
 from recipes.nano.prefetch import Batch

@@ -23,8 +23,8 @@ from rich.progress import track
 from torch import Tensor
 
 from recipes.nano.codes import Codes
-from recipes.nano.corpus import read_audio
-from recipes.nano.features import Features
+from recipes.nano.data.corpus import read_audio
+from recipes.nano.data.features import Features
 from recipes.nano.loop import run
 from recipes.nano.machine import Machine
 from recipes.nano.prefetch import Batch

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from recipes.nano.corpus import Utterance, read_audio, write_audio
-from recipes.nano.gate import drawn_evenly, kept, listen, rates, spoken, table
-from recipes.nano.journal import Journal
-from recipes.nano.mandarin import VOICES, mandarin_one
-from recipes.nano.mandarin_texts import FRAMES, SLOTS, sentences
-from recipes.nano.nonverbal import (
+from recipes.nano.data.corpus import Utterance, read_audio, write_audio
+from recipes.nano.data.gate import drawn_evenly, kept, listen, rates, spoken, table
+from recipes.nano.data.journal import Journal
+from recipes.nano.data.mandarin import VOICES, mandarin_one
+from recipes.nano.data.mandarin_texts import FRAMES, SLOTS, sentences
+from recipes.nano.data.nonverbal import (
     SILENCE,
     UNKNOWN_PHONE,
     Place,
@@ -32,8 +32,8 @@ from recipes.nano.nonverbal import (
     tagged,
     timed_words,
 )
-from recipes.nano.nonverbal_sounds import GESTURES, Voice, perform
-from recipes.nano.pauses import RATE, breaths, levels, loudness, pauses
+from recipes.nano.data.nonverbal_sounds import GESTURES, Voice, perform
+from recipes.nano.data.pauses import RATE, breaths, levels, loudness, pauses
 from stepaudio.audio import Audio
 from stepaudio.edits import PARALINGUISTIC_TAGS, Edit
 from stepaudio.evaluation.contracts import ModelId
@@ -146,9 +146,9 @@ def test_the_tag_stands_at_the_place() -> None:
 
 
 def test_a_rule_made_sound_is_at_the_speakers_level(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = types.ModuleType("recipes.nano.transform")
+    fake = types.ModuleType("recipes.nano.data.transform")
     fake.speak = lambda f0, envelope, noise_, seed: tone(len(f0) / 100, 0.01)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "recipes.nano.transform", fake)
+    monkeypatch.setitem(sys.modules, "recipes.nano.data.transform", fake)
     piece = tone(1.0, 0.2)
     sound, said = sound_of("[Laughter]", piece, voice(), [], random.Random(0))
     below = 20 * np.log10(loudness(sound) / loudness(piece))
@@ -185,7 +185,7 @@ def test_mandarin_sentences_are_filled_and_different(monkeypatch: pytest.MonkeyP
     assert not any(set("{}abcdefghijklmnopqrstuvwxyz") & set(text) for text in texts)
     assert len(FRAMES) >= 24
     assert all(len(set(words)) == len(words) for words in SLOTS.values())
-    monkeypatch.setattr("recipes.nano.mandarin_texts.FRAMES", ("你好。",))
+    monkeypatch.setattr("recipes.nano.data.mandarin_texts.FRAMES", ("你好。",))
     with pytest.raises(ValueError, match="frames"):
         sentences(2, random.Random(0))
 

@@ -5,8 +5,8 @@ heard by Whisper, and reported with intervals that resample speakers. With ``--k
 worse than ``--worst`` are left out of a new manifest, and so is what was made from them; rows that
 were not heard stay.
 
-    python -m recipes.nano.gate MANIFEST -o runs/nano/gate --count 60
-    python -m recipes.nano.gate MANIFEST -o runs/nano/gate --count 0 --worst 0.5 --keep KEPT.jsonl
+    python -m recipes.nano.data.gate MANIFEST -o runs/nano/gate --count 60
+    python -m recipes.nano.data.gate MANIFEST -o runs/nano/gate --count 0 --worst 0.5 --keep KEPT.jsonl
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from typing import Any
 
 from rich.progress import track
 
-from recipes.nano.corpus import Utterance, read_manifest, write_manifest
-from recipes.nano.journal import Journal
+from recipes.nano.data.corpus import Utterance, read_manifest, write_manifest
+from recipes.nano.data.journal import Journal
 from stepaudio.audio import Audio
 from stepaudio.evaluation.bootstrap import pooled_interval
 from stepaudio.evaluation.contracts import ModelId, Sample

@@ -5,7 +5,7 @@ breath cut from a pause, of the same speaker if one is found; at the speaker's l
 out. The untouched piece is the other half of the pair. The labels of a row say which sound it is,
 where, from what and under which licence.
 
-    python -m recipes.nano.nonverbal --licences CORPUS -o runs/nano/nonverbal \
+    python -m recipes.nano.data.nonverbal --licences CORPUS -o runs/nano/nonverbal \
         --aligned runs/nano/aligned/manifest.jsonl runs/nano/synthetic/manifest.jsonl
 """
 
@@ -27,10 +27,10 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
-from recipes.nano.corpus import Utterance, read_audio, read_manifest, write_audio, write_manifest
-from recipes.nano.journal import Journal
-from recipes.nano.nonverbal_sounds import GESTURES, Voice, perform
-from recipes.nano.pauses import RATE, breaths, levels, loudness, pauses
+from recipes.nano.data.corpus import Utterance, read_audio, read_manifest, write_audio, write_manifest
+from recipes.nano.data.journal import Journal
+from recipes.nano.data.nonverbal_sounds import GESTURES, Voice, perform
+from recipes.nano.data.pauses import RATE, breaths, levels, loudness, pauses
 
 __all__ = ["Cut", "Place", "Word", "chosen_place", "insert", "places", "tagged", "timed_words"]
 
@@ -104,7 +104,7 @@ def places(words: Sequence[Word], level: Array) -> list[Place]:
 
     Args:
         words: with their times.
-        level: of the recording, from :func:`recipes.nano.pauses.levels`.
+        level: of the recording, from :func:`recipes.nano.data.pauses.levels`.
 
     Returns:
         One place more than there are words, each at the quietest moment: of the pause that the
@@ -213,7 +213,7 @@ def with_words(utterance: Utterance) -> Utterance | None:
     Synthetic speech has exact phones and no words; a front end that spells a word otherwise than
     the text does leaves no word to put a tag before, a poor alignment no time.
     """
-    from recipes.nano.phones import phone_words
+    from recipes.nano.data.phones import phone_words
 
     labels = dict(utterance.labels or {})
     if "words" not in labels:
@@ -250,7 +250,7 @@ def sound_of(
     tag: str, piece: Array, voice: Voice, cuts: Sequence[Cut], rng: random.Random
 ) -> tuple[Array, dict[str, Any]]:
     """A sound at the level it has in the recording, and what the manifest says of it."""
-    from recipes.nano.transform import speak
+    from recipes.nano.data.transform import speak
 
     said: dict[str, Any] = {"tag": tag}
     if tag == "[Breathing]" and cuts and rng.random() < HUMAN:
@@ -283,8 +283,8 @@ def nonverbal_one(
     """Cut one recording at pauses and put ``edits`` sounds into every piece, one at a time."""
     import torch
 
-    from recipes.nano.phones import PHONES
-    from recipes.nano.transform import Analysed, cut_at_pauses
+    from recipes.nano.data.phones import PHONES
+    from recipes.nano.data.transform import Analysed, cut_at_pauses
 
     torch.set_num_threads(1)
     rng = random.Random(zlib.crc32(f"{seed}{utterance.id}".encode()))

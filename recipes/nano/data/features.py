@@ -3,7 +3,7 @@
 A folder holds ``index.jsonl`` and one flat float16 file per kind of feature; opening it maps the
 files, so nothing is read until a training touches it.
 
-    python -m recipes.nano.features MANIFEST [MANIFEST ...] -o runs/nano/features
+    python -m recipes.nano.data.features MANIFEST [MANIFEST ...] -o runs/nano/features
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import soxr
 import torch
 from rich.progress import track
 
-from recipes.nano.corpus import Utterance, read_audio, read_manifest
-from recipes.nano.phones import SILENCE
+from recipes.nano.data.corpus import Utterance, read_audio, read_manifest
+from recipes.nano.data.phones import SILENCE
 from stepaudio.decoder.mel import log_mel
 from stepaudio.tokenizers.features import kaldi_fbank
 from stepaudio.tokenizers.preprocess import normalize_energy

@@ -3,7 +3,7 @@
 Uses WORLD (pyworld): pitch, envelope and noise of the recording are moved by the same rules as
 the synthetic speech. Long recordings are first cut at pauses, with their words.
 
-    python -m recipes.nano.transform --aligned runs/nano/aligned/manifest.jsonl \
+    python -m recipes.nano.data.transform --aligned runs/nano/aligned/manifest.jsonl \
         --noises MANIFEST -o runs/nano/transformed
 """
 
@@ -24,9 +24,9 @@ import torch
 from rich.progress import track
 from scipy.signal import fftconvolve
 
-from recipes.nano.corpus import Utterance, read_audio, read_manifest, write_audio, write_manifest
-from recipes.nano.phones import SILENCE
-from recipes.nano.voice_change import (
+from recipes.nano.data.corpus import Utterance, read_audio, read_manifest, write_audio, write_manifest
+from recipes.nano.data.phones import SILENCE
+from recipes.nano.data.voice_change import (
     CHANGES,
     VoiceChange,
     change_pitch,

