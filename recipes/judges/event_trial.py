@@ -15,7 +15,7 @@ from rich.progress import track
 
 from recipes.judges.clips import Clip
 from recipes.judges.event_windows import BELOW_DB
-from recipes.judges.sounds import cut_out, insert, pauses
+from recipes.judges.sounds import cut_out, insert, places
 from stepaudio.audio import Audio
 from stepaudio.evaluation.bootstrap import Interval, mean_interval, pooled_interval
 from stepaudio.evaluation.event_judge import HOP_SECONDS, OTHER, Event, EventJudge
@@ -149,7 +149,7 @@ def _scene(
         audio, place, middle = Audio.load(host.path), 0.0, 0.0
         if sound is not None:
             rng = np.random.default_rng(int(digest[:8], 16))
-            place = float(rng.choice(pauses(audio)))
+            place = float(rng.choice(places(audio)))
             cut = cut_out(Audio.load(sound.path))
             both = insert(audio, cut, place, float(rng.uniform(*BELOW_DB)))
             audio, middle = both.audio, both.middle

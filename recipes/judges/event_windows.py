@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from recipes.judges.clips import Clip
-from recipes.judges.sounds import cut_out, insert, pauses
+from recipes.judges.sounds import cut_out, insert, places
 from recipes.judges.train_statistics import vary
 from stepaudio.audio import Audio
 from stepaudio.errors import AudioError
@@ -146,8 +146,8 @@ def _windows(
             return none, none
         return windows(course, config.seconds, hop)[1].astype(np.float32), none
     host = Audio.load(job.host.path)
-    places = pauses(host)
-    place = places[int(rng.integers(len(places)))]
+    found = places(host)
+    place = found[int(rng.integers(len(found)))]
     both = insert(host, cut_out(audio), place, float(rng.uniform(*BELOW_DB)))
     heard = vary(both.audio, rng) if job.number % 2 else both.audio
     middles, vectors = windows(course_of(heard, listener), config.seconds, HOP_SECONDS)

@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from recipes.judges.clips import Clip
+from recipes.nano.data.pauses import levels, pauses
 from stepaudio.audio import Audio
 from stepaudio.evaluation.event_judge import OTHER
 from stepaudio.evaluation.frames import HOP, RATE, frame_levels, loud_frames, signal
 
-__all__ = ["TAGS", "Inserted", "cut_out", "insert", "pauses", "read_sounds"]
+__all__ = ["TAGS", "Inserted", "cut_out", "insert", "places", "read_sounds"]
 
 #: What manifests call a sound, to the tag of the benchmark that asks for it. Panting is breathing
 #: at its plainest; there is nothing nearer.
@@ -109,7 +110,7 @@ def cut_out(audio: Audio) -> Audio:
     return _audio(samples[first * HOP : end * HOP])
 
 
-def pauses(audio: Audio) -> list[float]:
+def places(audio: Audio) -> list[float]:
     """Where words part.
 
     Args:
@@ -118,17 +119,15 @@ def pauses(audio: Audio) -> list[float]:
     Returns:
         Middles of its pauses in seconds, not too near to either end; without any the quietest spot.
     """
-    levels = frame_levels(signal(audio))
-    margin = min(round(_MARGIN * RATE / HOP), len(levels) // 3)
-    quiet = ~loud_frames(levels)
-    quiet[:margin], quiet[len(quiet) - margin :] = False, False
-    edges = np.flatnonzero(np.diff(np.r_[False, quiet, False]))
-    runs = [(a, b) for a, b in edges.reshape(-1, 2) if (b - a) * HOP / RATE >= _PAUSE]
-    if not runs:
-        inner = np.convolve(levels, np.ones(5) / 5, "same")[margin : len(levels) - margin]
-        spot = margin + int(inner.argmin())
-        runs = [(spot, spot)]
-    return [float((a + b) / 2 * HOP / RATE) for a, b in runs]
+    level = levels(signal(audio).astype(np.float32))
+    seconds = len(level) / 100
+    margin = min(_MARGIN, seconds / 3)
+    inner = [(max(a, margin), min(b, seconds - margin)) for a, b in pauses(level, _PAUSE)]
+    found = [(a + b) / 2 for a, b in inner if b - a >= _PAUSE]
+    if found:
+        return found
+    first, last = round(margin * 100), round((seconds - margin) * 100)
+    return [(first + int(np.convolve(level, np.ones(5) / 5, "same")[first:last].argmin())) / 100]
 
 
 def insert(speech: Audio, sound: Audio, place: float, below: float) -> Inserted:

@@ -1,4 +1,4 @@
-"""Stage 12: trained parts to one pipeline folder, weights in half precision and less.
+"""Trained parts to one pipeline folder, weights in half precision and less.
 
 python -m recipes.nano.assemble runs/nano -o stepaudio/assets/nano
 """

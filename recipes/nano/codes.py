@@ -1,4 +1,4 @@
-"""Stage 8: every recording as codes, and as a speaker embedding.
+"""Every recording as codes, and as a speaker embedding.
 
 python -m recipes.nano.codes runs/nano/features --linguistic DIR --semantic DIR --speaker DIR
 """

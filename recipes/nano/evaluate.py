@@ -1,4 +1,4 @@
-"""Stage 13: what the embedded model does on voices it never heard.
+"""What the embedded model does on voices it never heard.
 
 Numbers come with 95 % intervals from resampling speakers. Word error rates use Whisper tiny.en
 (faster-whisper). Pitch and voicing are compared with the plain resynthesis of the same recording:

@@ -1,4 +1,4 @@
-"""Stage 7: the speaker encoder, by telling the corpus speakers apart (additive margin softmax).
+"""The speaker encoder, by telling the corpus speakers apart (additive margin softmax).
 
 python -m recipes.nano.train_speaker MANIFEST -o runs/nano/speaker
 """

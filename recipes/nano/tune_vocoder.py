@@ -1,4 +1,4 @@
-"""Stage 11: the vocoder hears what the flow decoder says.
+"""The vocoder hears what the flow decoder says.
 
 Decoded mels are smoother than those of recordings. Each chosen recording is decoded once from its
 own codes, with itself as the prompt; the vocoder then goes on training, half on these mels and half

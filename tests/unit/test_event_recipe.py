@@ -13,7 +13,7 @@ import torch
 from recipes.judges.clips import Clip
 from recipes.judges.event_trial import Alarms, Trial, report, story
 from recipes.judges.event_windows import listen
-from recipes.judges.sounds import TAGS, cut_out, insert, pauses, read_sounds
+from recipes.judges.sounds import TAGS, cut_out, insert, places, read_sounds
 from recipes.judges.train_events import main
 from stepaudio.audio import Audio
 from stepaudio.edits import PARALINGUISTIC_TAGS
@@ -98,12 +98,12 @@ def test_a_sound_is_cut_to_what_is_heard() -> None:
 
 def test_a_sound_is_put_into_a_pause_at_its_level() -> None:
     speech = Audio(torch.from_numpy(words(0, 3.0)).float(), RATE)
-    places = pauses(speech)
-    assert places == pytest.approx([0.85, 1.85], abs=0.03)
+    found = places(speech)
+    assert found == pytest.approx([0.85, 1.85], abs=0.03)
     sound = Audio(torch.from_numpy(sigh(0)).float(), RATE)
-    both = insert(speech, sound, places[0], 6.0)
+    both = insert(speech, sound, found[0], 6.0)
     assert both.end - both.start == pytest.approx(0.8, abs=1e-3)
-    assert both.start == pytest.approx(places[0], abs=0.03)
+    assert both.start == pytest.approx(found[0], abs=0.03)
     assert both.audio.seconds == pytest.approx(3.8 - 0.04, abs=1e-3)
     inner = both.audio.samples[round((both.start + 0.1) * RATE) : round((both.end - 0.1) * RATE)]
     said = speech.samples[round(0.1 * RATE) : round(0.6 * RATE)]
@@ -111,7 +111,7 @@ def test_a_sound_is_put_into_a_pause_at_its_level() -> None:
     end = both.audio.samples[round(both.end * RATE) :]
     assert torch.allclose(end, speech.samples[-len(end) :], atol=1e-4)
     steady = Audio(torch.from_numpy(words(0, 0.6)).float(), RATE)
-    assert len(pauses(steady)) == 1
+    assert len(places(steady)) == 1
 
 
 def test_windows_know_the_sound_and_the_words(manifest: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ worse than ``--worst`` are left out of a new manifest, and so is what was made f
 were not heard stay.
 
     python -m recipes.nano.data.gate MANIFEST -o runs/nano/gate --count 60
-    python -m recipes.nano.data.gate MANIFEST -o runs/nano/gate --count 0 --worst 0.5 --keep KEPT.jsonl
+    python -m recipes.nano.data.gate MANIFEST -o runs/nano/gate --count 0 --keep KEPT.jsonl
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from stepaudio.evaluation.bootstrap import pooled_interval
 from stepaudio.evaluation.contracts import ModelId, Sample
 from stepaudio.evaluation.words import WhisperRecognizer, WordErrors
 
-__all__ = ["drawn_evenly", "kept", "rates", "spoken", "table"]
+__all__ = ["drawn_evenly", "hear", "kept", "rates", "spoken", "table"]
 
 ALL = "all"
 #: A rate: errors and what should be there, as :class:`WordErrors` names them.
@@ -125,11 +125,46 @@ def listen(rows: Sequence[Utterance], words: WordErrors, journal: Journal) -> No
         journal.add(row.id, dict(words.measure([sample])[0]))
 
 
+def hear(
+    rows: Sequence[Utterance], out: Path, count: int, *, model: str = "tiny.en", seed: int = 0,
+    threads: int = 1,
+) -> dict[str, Numbers]:  # fmt: skip
+    """Listen to a sample and write ``gate.json`` and ``gate.md``.
+
+    Args:
+        rows: of a manifest.
+        out: the folder; what was heard before is not heard again.
+        count: rows to listen to; 0: all.
+        model: Whisper size; an English one hears no other language.
+        seed: of the sample.
+        threads: of the recognizer.
+
+    Returns:
+        Numbers of :class:`WordErrors` by id.
+    """
+    words = WordErrors(WhisperRecognizer(model, threads=threads))
+    identity: ModelId = words.model
+    chosen = drawn_evenly(
+        [row for row in rows if words.recognizer.understands(row.lang)], count, seed
+    )
+    # What another model heard is another matter.
+    journal = Journal(out / f"heard-{Path(model).name}.jsonl")
+    listen(chosen, words, journal)
+    report = {
+        "recognizer": asdict(identity),
+        "seed": seed,
+        "changes": rates(chosen, journal.done),
+    }
+    (out / "gate.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    (out / "gate.md").write_text(table(report) + "\n", encoding="utf-8")
+    return journal.done
+
+
 def main() -> None:
     """Write ``gate.json`` and ``gate.md``, and the kept rows if asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("manifest")
-    parser.add_argument("-o", "--out", required=True)
+    parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=200, help="rows heard; 0: all")
     parser.add_argument("--model", default="tiny.en", help="Whisper size; base for Chinese")
     parser.add_argument("--worst", type=float, default=0.5)
@@ -137,29 +172,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    out = Path(args.out)
     if args.keep and Path(args.keep).exists():
         parser.error(f"{args.keep} exists; name a new manifest")
-    manifest = read_manifest(args.manifest)
-    rows = drawn_evenly(manifest, args.count, args.seed)
-    words = WordErrors(WhisperRecognizer(args.model, threads=args.threads))
-    model: ModelId = words.model
-    # What another model heard is another matter.
-    journal = Journal(out / f"heard-{Path(args.model).name}.jsonl")
-    listen(rows, words, journal)
-    report = {
-        "manifest": Path(args.manifest).parent.name,
-        "recognizer": asdict(model),
-        "seed": args.seed,
-        "changes": rates(rows, journal.done),
-    }
+    rows = read_manifest(args.manifest)
+    heard = hear(rows, args.out, args.count, model=args.model, seed=args.seed, threads=args.threads)
+    print((args.out / "gate.md").read_text(encoding="utf-8"))
     if args.keep:
-        chosen = kept(manifest, journal.done, args.worst)
+        chosen = kept(rows, heard, args.worst)
         write_manifest(args.keep, chosen)
-        report["kept"] = {"worst": args.worst, "rows": len(chosen), "of": len(manifest)}
-    (out / "gate.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
-    (out / "gate.md").write_text(table(report) + "\n", encoding="utf-8")
-    print(table(report))
+        print(f"{len(chosen)} of {len(rows)} rows kept")
 
 
 if __name__ == "__main__":

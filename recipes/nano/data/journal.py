@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["Journal"]
+from rich.progress import track
+
+from recipes.nano.data.corpus import Utterance
+
+__all__ = ["Journal", "made_rows"]
+
+T = TypeVar("T")
 
 
 class Journal:
@@ -33,3 +43,41 @@ class Journal:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps([key, result], ensure_ascii=False) + "\n")
         self.done[key] = result
+
+
+def made_rows(
+    journal: Journal,
+    items: Mapping[str, T],
+    work: Callable[[T], list[Utterance]],
+    workers: int,
+    title: str,
+) -> list[Utterance]:
+    """The rows of all items; those not in the journal are made now, each noted when it is done.
+
+    Args:
+        journal: of the stage.
+        items: by key.
+        work: makes the rows of one item; with several workers it runs in other processes.
+        workers: processes.
+        title: beside the progress bar.
+
+    Returns:
+        Rows in the order of the items.
+
+    Raises:
+        RuntimeError: an item failed; the ones before it are kept.
+    """
+    left = {key: item for key, item in items.items() if key not in journal}
+    with ExitStack() as stack:
+        made: Iterable[list[Utterance]] = map(work, left.values())
+        if workers > 1:
+            pool = stack.enter_context(ProcessPoolExecutor(workers))
+            made = pool.map(work, left.values(), chunksize=4)
+        rows = iter(made)
+        for key in track(left, title):
+            try:
+                found = next(rows)
+            except Exception as error:
+                raise RuntimeError(f"{title} stopped at {key}: {error}") from error
+            journal.add(key, [asdict(row) for row in found])
+    return [Utterance(**row) for key in items for row in journal.done[key]]

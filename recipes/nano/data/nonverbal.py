@@ -1,66 +1,53 @@
-"""Beside stage 4: non-verbal sounds put between the words of real and synthetic recordings.
+"""Stage: non-verbal sounds put between the words of recordings.
 
-Each piece of a recording gets some of the ten published sounds: made in its speaker's voice, or a
-breath cut from a pause, of the same speaker if one is found; at the speaker's level, faded in and
-out. The untouched piece is the other half of the pair. The labels of a row say which sound it is,
-where, from what and under which licence.
-
-    python -m recipes.nano.data.nonverbal --licences CORPUS -o runs/nano/nonverbal \
-        --aligned runs/nano/aligned/manifest.jsonl runs/nano/synthetic/manifest.jsonl
+A recording gets some of the ten published sounds: made in its speaker's voice, or a breath cut from
+a pause, of the same speaker if one is found; at the speaker's level, faded in and out. The labels
+of a row say which sound it is, where, from what and under which licence. Where nobody knows when
+the words were said, sounds stand at the beginning or the end.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import zlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from rich.progress import track
 
-from recipes.nano.data.corpus import Utterance, read_audio, read_manifest, write_audio, write_manifest
+from recipes.nano.data.corpus import Utterance, read_audio, write_audio
 from recipes.nano.data.journal import Journal
 from recipes.nano.data.nonverbal_sounds import GESTURES, Voice, perform
 from recipes.nano.data.pauses import RATE, breaths, levels, loudness, pauses
+from recipes.nano.data.plan import drawn
+from recipes.nano.data.splice import FADE, background, joined
+from recipes.nano.data.symbols import PHONES, SILENCE, UNKNOWN_PHONE
+from recipes.nano.data.words import Word, timed_words
+from recipes.nano.data.world import speak, spectral_envelope
+from stepaudio.audio import Audio
+from stepaudio.evaluation.pitch import AutocorrelationPitch
 
-__all__ = ["Cut", "Place", "Word", "chosen_place", "insert", "places", "tagged", "timed_words"]
+__all__ = [
+    "Cut", "Place", "chosen_place", "human_breaths", "insert", "nonverbal_one", "places",
+    "sound_of", "tagged", "with_sound",
+]  # fmt: skip
 
 Array = npt.NDArray[np.float32]
 
-#: As in the phone inventory and the features, which need a speech engine to import.
-SILENCE, UNKNOWN_PHONE = 0, -1
-#: Cross-fade, quiet on each side of a sound, and the shortest pause taken for one; seconds.
-FADE, QUIET, PAUSE = 0.01, (0.05, 0.14), 0.15
-#: Alignments of a lower score do not say where the words are.
-WORST_SCORE = -0.1
+#: Quiet on each side of a sound, and the shortest pause taken for one; seconds.
+QUIET, PAUSE = (0.05, 0.14), 0.15
 #: How often a sound goes to a pause between words, and to either end of a piece; else anywhere.
 AT_PAUSE, AT_END = 0.5, 0.25
 #: How often a breath is a human one.
 HUMAN = 0.7
-#: Of recordings that no corpus has.
-SYNTHETIC = "Apache-2.0 (hibari-tts)"
 
 Runs = list[tuple[int, float]]
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word in time: seconds, with the end of its first phone and the start of its last."""
-
-    text: str
-    start: float
-    end: float
-    first_end: float
-    last_start: float
 
 
 @dataclass(frozen=True)
@@ -81,22 +68,6 @@ class Cut:
     start: float
     end: float
     licence: str
-
-
-def timed_words(phones: Runs, words: Sequence[tuple[str, int]]) -> list[Word]:
-    """Words in time, from runs of phones and each word's number of phones."""
-    out: list[Word] = []
-    time, inside = 0.0, list[tuple[float, float]]()
-    for phone, seconds in phones:
-        if phone != SILENCE and len(out) < len(words):
-            text, count = words[len(out)]
-            inside.append((time, time + seconds))
-            if len(inside) == count:
-                first, last = inside[0], inside[-1]
-                out.append(Word(text, first[0], last[1], first[1], last[0]))
-                inside = []
-        time += seconds
-    return out
 
 
 def places(words: Sequence[Word], level: Array) -> list[Place]:
@@ -149,48 +120,51 @@ def tagged(words: Sequence[str], place: Place, tag: str) -> str:
 
 
 def insert(
-    samples: Array, phones: Runs, sound: Array, at: float, rng: random.Random
-) -> tuple[Array, Runs, float, float]:
+    samples: Array, sound: Array, at: float, rng: random.Random
+) -> tuple[Array, float, float]:
     """Part a recording and put a sound into the gap.
 
     Args:
         samples: at 16 kHz.
-        phones: runs of the recording.
         sound: already at its level.
         at: seconds.
         rng: length of the quiet before and after it.
 
     Returns:
-        The longer recording, its runs (the sound is an unknown phone), and the sound's beginning
-        and end in seconds.
+        The longer recording, and the sound's beginning and end in seconds.
     """
-    fade, cut = int(FADE * RATE), int(at * RATE)
+    fade, cut = round(FADE * RATE), int(at * RATE)
     before, after = (int(rng.uniform(*QUIET) * RATE) for _ in range(2))
     sound = sound.copy()
     ramp = np.linspace(0, 1, min(fade, len(sound) // 2), dtype=np.float32)
     sound[: len(ramp)] *= ramp
     sound[len(sound) - len(ramp) :] *= ramp[::-1]
     # The background of the recording goes on beneath the sound.
-    floor = float(np.percentile(np.abs(samples), 5)) if len(samples) else 0.0
-    noise = np.random.default_rng(rng.randrange(2**31))
-    gap = noise.standard_normal(before + len(sound) + after + 2 * fade).astype(np.float32) * floor
+    gap = background(samples, before + len(sound) + after + 2 * fade, rng)
     start = fade + before
     gap[start : start + len(sound)] += sound
-    out = _joined(_joined(samples[:cut], gap, fade), samples[cut:], fade)
-    begin = len(_joined(samples[:cut], gap, fade)) - len(gap) + start
-    length = (len(out) - len(samples)) / RATE
+    left = joined(samples[:cut], gap)
+    begin = len(left) - len(gap) + start
+    return joined(left, samples[cut:]), begin / RATE, (begin + len(sound)) / RATE
+
+
+def with_sound(phones: Runs, at: float, begin: float, end: float, seconds: float) -> Runs:
+    """Runs of phones of a recording with a sound in it; the sound is an unknown phone.
+
+    Args:
+        phones: of the recording without it.
+        at: where it was parted, seconds.
+        begin: of the sound in the longer recording.
+        end: of the sound.
+        seconds: length of the longer recording.
+
+    Returns:
+        Runs that cover it.
+    """
     left, right = _part(phones, at)
-    quiet = [(begin / RATE - at), length - (begin + len(sound)) / RATE + at]
-    middle = [(SILENCE, quiet[0]), (UNKNOWN_PHONE, len(sound) / RATE), (SILENCE, quiet[1])]
-    runs = [*left, *((p, round(s, 4)) for p, s in middle if s > 0), *right]
-    return out, runs, begin / RATE, (begin + len(sound)) / RATE
-
-
-def _joined(a: Array, b: Array, fade: int) -> Array:
-    fade = min(fade, len(a), len(b))
-    ramp = np.linspace(0, 1, fade, dtype=np.float32)
-    overlap = a[len(a) - fade :] * (1 - ramp) + b[:fade] * ramp
-    return np.concatenate([a[: len(a) - fade], overlap, b[fade:]])
+    after = seconds - end - sum(length for _, length in right)
+    middle = [(SILENCE, begin - at), (UNKNOWN_PHONE, end - begin), (SILENCE, after)]
+    return [*left, *((p, round(s, 4)) for p, s in middle if s > 0), *right]
 
 
 def _part(phones: Runs, at: float) -> tuple[Runs, Runs]:
@@ -207,40 +181,17 @@ def _part(phones: Runs, at: float) -> tuple[Runs, Runs]:
     return left, right
 
 
-def with_words(utterance: Utterance) -> Utterance | None:
-    """A recording whose labels say how many phones each word has; None if they do not fit.
-
-    Synthetic speech has exact phones and no words; a front end that spells a word otherwise than
-    the text does leaves no word to put a tag before, a poor alignment no time.
-    """
-    from recipes.nano.data.phones import phone_words
-
-    labels = dict(utterance.labels or {})
-    if "words" not in labels:
-        labels["words"] = [[word, len(phones)] for word, phones in phone_words(utterance.text)]
-    spoken = sum(1 for phone, _ in labels.get("phones", []) if phone != SILENCE)
-    spelled = set(utterance.text.lower().split())
-    fits = spoken == sum(n for _, n in labels["words"]) > 0
-    fits = fits and labels.get("score", 0.0) >= WORST_SCORE
-    if not fits or not all(word.lower() in spelled for word, _ in labels["words"]):
-        return None
-    return replace(utterance, labels=labels)
-
-
-def human_breaths(
-    utterances: Sequence[Utterance], licences: Mapping[str, str], journal: Journal
-) -> dict[str, list[Cut]]:
-    """Breaths in the pauses of the recordings whose licence is known, by speaker.
+def human_breaths(utterances: Sequence[Utterance], journal: Journal) -> dict[str, list[Cut]]:
+    """Breaths in the pauses of people's recordings, by speaker.
 
     Those of all speakers together are under the empty name, for speakers of whom none was found.
     """
-    wanted = [u for u in utterances if u.id in licences]
-    for utterance in track([u for u in wanted if u.id not in journal], "breaths"):
+    for utterance in track([u for u in utterances if u.id not in journal], "breaths"):
         journal.add(utterance.id, breaths(read_audio(utterance.path, RATE)))
     out: dict[str, list[Cut]] = defaultdict(list)
-    for utterance in wanted:
+    for utterance in utterances:
         for a, b in journal.done[utterance.id]:
-            cut = Cut(utterance.id, utterance.path, a, b, licences[utterance.id])
+            cut = Cut(utterance.id, utterance.path, a, b, utterance.licence)
             out[utterance.speaker].append(cut)
             out[""].append(cut)
     return dict(out)
@@ -250,8 +201,6 @@ def sound_of(
     tag: str, piece: Array, voice: Voice, cuts: Sequence[Cut], rng: random.Random
 ) -> tuple[Array, dict[str, Any]]:
     """A sound at the level it has in the recording, and what the manifest says of it."""
-    from recipes.nano.data.transform import speak
-
     said: dict[str, Any] = {"tag": tag}
     if tag == "[Breathing]" and cuts and rng.random() < HUMAN:
         cut = rng.choice(list(cuts))
@@ -273,116 +222,61 @@ def sound_of(
 
 
 def nonverbal_one(
-    utterance: Utterance,
-    out: Path,
-    edits: int,
-    human: Mapping[str, list[Cut]],
-    licences: Mapping[str, str],
-    seed: int,
+    source: Utterance, out: Path, edits: float, human: Mapping[str, list[Cut]], seed: int
 ) -> list[Utterance]:
-    """Cut one recording at pauses and put ``edits`` sounds into every piece, one at a time."""
-    import torch
+    """Put sounds into one recording, each into a row of its own.
 
-    from recipes.nano.data.phones import PHONES
-    from recipes.nano.data.transform import Analysed, cut_at_pauses
+    Args:
+        source: at most a few seconds long.
+        out: folder of the stage.
+        edits: sounds on average.
+        human: breaths by speaker, from :func:`human_breaths`.
+        seed: of everything drawn.
 
+    Returns:
+        The rows; none for a recording without voice.
+    """
     torch.set_num_threads(1)
-    rng = random.Random(zlib.crc32(f"{seed}{utterance.id}".encode()))
-    assert utterance.labels is not None
-    samples = read_audio(utterance.path, RATE)
-    cuts = human.get(utterance.speaker) or human.get("", [])
-    timed = timed_words(utterance.labels["phones"], utterance.labels["words"])
-    rows = []
-    for number, (start, end, _, phones) in enumerate(cut_at_pauses(utterance)):
-        piece = samples[int(start * RATE) : int(end * RATE)]
-        inside = [
-            Word(w.text, *(t - start for t in (w.start, w.end, w.first_end, w.last_start)))
-            for w in timed
-            if start - 0.01 <= w.start and w.end <= end + 0.01
-        ]
-        analysed = Analysed(piece)
-        envelope = np.log(analysed.envelope + 1e-12).astype(np.float32)
-        try:
-            voice = Voice.heard(analysed.f0, envelope, [(PHONES[p], s) for p, s in phones])
-        except ValueError:
-            continue
-        words = [word.text for word in inside]
-        key = f"{utterance.id}.{number}"
-        source = Utterance(
-            key, str(out / "audio" / f"{key}.flac"), utterance.speaker, " ".join(words),
-            utterance.lang, {"phones": phones},
+    rng = random.Random(zlib.crc32(f"{seed}{source.id}".encode()))
+    samples, labels = read_audio(source.path, RATE), source.labels or {}
+    seconds, phones = len(samples) / RATE, labels.get("phones")
+    f0 = AutocorrelationPitch().track(Audio(torch.from_numpy(samples), RATE))
+    f0 = np.nan_to_num(f0).astype(np.float32)
+    heard = [(PHONES[phone], length) for phone, length in phones or () if phone >= SILENCE]
+    try:
+        voice = Voice.heard(f0, spectral_envelope(samples, f0), heard)
+    except ValueError:
+        return []
+    # Words nobody placed are one word: there is no place between them.
+    whole = [Word(source.text, 0.0, seconds, 0.0, seconds)]
+    words = timed_words(phones, labels["words"]) if phones and "words" in labels else whole
+    found, rows = places(words, levels(samples)), []
+    cuts = human.get(source.speaker) or human.get("", [])
+    for tag in drawn(GESTURES, edits, rng):
+        place = chosen_place(found, rng)
+        sound, said = sound_of(tag, samples, voice, cuts, rng)
+        longer, begin, end = insert(samples, sound, place.time, rng)
+        name = f"{source.id}-{tag.strip('[]')}"
+        path = out / "audio" / f"{name}.flac"
+        write_audio(path, longer, RATE)
+        if said["made"] == "rule":
+            said |= {"from": source.id, "licence": source.licence}
+        said |= {
+            "start": round(begin, 3),
+            "end": round(end, 3),
+            "words_before": place.words,
+            "db": round(20 * np.log10(loudness(sound) / (loudness(samples) + 1e-9) + 1e-9), 1),
+        }
+        length = len(longer) / RATE
+        times = [[0.0, 0.0], [place.time, begin], [place.time, end], [seconds, length]]
+        told = labels | {"sound": said, "times": [[round(t, 4) for t in pair] for pair in times]}
+        if phones:
+            told["phones"] = with_sound(phones, place.time, begin, end, length)
+        rows.append(
+            replace(
+                source, id=name, path=str(path), labels=told, change=f"paralinguistic:{tag}",
+                text=tagged([word.text for word in words], place, tag), source=source.id,
+                made="human" if said["made"] == "human" else "rule",
+            )
         )  # fmt: skip
-        write_audio(source.path, piece, RATE)
-        rows.append(source)
-        found = places(inside, levels(piece))
-        for tag in rng.sample(sorted(GESTURES), edits):
-            place = chosen_place(found, rng)
-            sound, said = sound_of(tag, piece, voice, cuts, rng)
-            changed, runs, begin, stop = insert(piece, phones, sound, place.time, rng)
-            name = f"{key}-{tag.strip('[]')}"
-            path = out / "audio" / f"{name}.flac"
-            write_audio(path, changed, RATE)
-            if said["made"] == "rule":
-                said |= {"from": utterance.id, "licence": licences.get(utterance.id, SYNTHETIC)}
-            said |= {
-                "start": round(begin, 3),
-                "end": round(stop, 3),
-                "words_before": place.words,
-                "db": round(20 * np.log10(loudness(sound) / (loudness(piece) + 1e-9) + 1e-9), 1),
-            }
-            rows.append(
-                replace(
-                    source, id=name, path=str(path), text=tagged(words, place, tag),
-                    labels={"phones": runs, "sound": said},
-                    change=f"paralinguistic:{tag}", source=key,
-                )
-            )  # fmt: skip
     return rows
-
-
-def main() -> None:
-    """Put sounds into every recording of some manifests with phone times."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--aligned", nargs="+", required=True, help="manifests with phone times")
-    parser.add_argument("--licences", required=True, help="corpus manifest naming licences")
-    parser.add_argument("-o", "--out", required=True)
-    parser.add_argument("--sets", nargs="*", default=[], help="only ids starting with one of these")
-    parser.add_argument("--count", type=int, default=0, help="recordings, at random; 0: all")
-    parser.add_argument("--edits", type=int, default=3, help="sounds per piece, each in a row")
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    out = Path(args.out)
-    # Changed recordings are left out: their phones are another speaker's times.
-    everything = [u for m in args.aligned for u in read_manifest(m) if u.change == "none"]
-    if args.sets:
-        everything = [u for u in everything if u.id.startswith(tuple(args.sets))]
-    random.Random(args.seed).shuffle(everything)
-    chosen = everything[: args.count] if args.count else everything
-    licences = _licences(Path(args.licences))
-    chosen = [u for u in chosen if u.id in licences or u.id.startswith("syn")]
-    utterances = [u for u in map(with_words, chosen) if u is not None]
-    human = human_breaths(everything, licences, Journal(out / "breaths.jsonl"))
-    journal = Journal(out / "rows.jsonl")
-    left = [u for u in utterances if u.id not in journal]
-    work = partial(
-        nonverbal_one, out=out, edits=args.edits, human=human, licences=licences, seed=args.seed
-    )
-    with ProcessPoolExecutor(args.workers) as pool:
-        made = pool.map(work, left)
-        for utterance, rows in track(zip(left, made, strict=True), "nonverbal", len(left)):
-            journal.add(utterance.id, [asdict(row) for row in rows])
-    done = [Utterance(**row) for u in utterances for row in journal.done[u.id]]
-    write_manifest(out / "manifest.jsonl", done)
-    count = sum(1 for row in done if row.source)
-    real = sum(1 for r in done if ((r.labels or {}).get("sound") or {}).get("made") == "human")
-    print(json.dumps({"recordings": len(utterances), "sounds": count, "human": real}))
-
-
-def _licences(corpus: Path) -> dict[str, str]:
-    rows = map(json.loads, corpus.read_text(encoding="utf-8").splitlines())
-    return {row["id"]: row["licence"] for row in rows if row.get("train_ok")}
-
-
-if __name__ == "__main__":
-    main()
