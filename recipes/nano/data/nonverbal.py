@@ -240,8 +240,8 @@ def nonverbal_one(
     rng = random.Random(zlib.crc32(f"{seed}{source.id}".encode()))
     samples, labels = read_audio(source.path, RATE), source.labels or {}
     seconds, phones = len(samples) / RATE, labels.get("phones")
-    f0 = AutocorrelationPitch().track(Audio(torch.from_numpy(samples), RATE))
-    f0 = np.nan_to_num(f0).astype(np.float32)
+    pitch = AutocorrelationPitch().track(Audio(torch.from_numpy(samples), RATE))
+    f0 = np.nan_to_num(pitch).astype(np.float32)
     heard = [(PHONES[phone], length) for phone, length in phones or () if phone >= SILENCE]
     try:
         voice = Voice.heard(f0, spectral_envelope(samples, f0), heard)

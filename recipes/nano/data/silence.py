@@ -98,7 +98,7 @@ def silence_one(source: Utterance, out: Path, share: float, seed: int) -> list[U
 
     Returns:
         A row ``trimmed`` if something was worth removing, and one ``paused`` made from it or from
-        the recording itself; nothing for a recording that is not taken or is all silence.
+        the recording itself; nothing for a recording that is not taken or hardly says anything.
     """
     rng = random.Random(zlib.crc32(f"{seed}{source.id}".encode()))
     if rng.random() >= share:
