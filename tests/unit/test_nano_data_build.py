@@ -1,4 +1,4 @@
-"""All stages of the data on a tiny corpus with stand-ins for the engines: order, stops, manifest."""
+"""All stages of the data on a tiny corpus with stand-ins for engines: order, stops, manifest."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 The changed recording is what the editor hears and the untouched one what it shall say. Noises are
 those of the corpus, other people talking, and coloured noise, at a ratio from a short list, so that
-results can be told per ratio; half of the recordings also stand in a room (paper, section 3.2:
+results can be told per ratio; half of the recordings also stand in a room (paper, extensions:
 additive noise and simulated reverberation).
 """
 

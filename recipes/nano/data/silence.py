@@ -1,7 +1,7 @@
 """Stage: recordings without their silence, and with more of it, for silence trimming.
 
 The trimmed recording is what the editor shall say: its ends are short and its pauses are no longer
-than a comma's (paper, section 3.2: speech found by activity detection, joined). What it hears is
+than a comma's (paper, extensions: speech found by activity detection, joined). What it hears is
 either the recording as it was, if much was taken out, or the trimmed one with long pauses put in.
 """
 
