@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--until", help="last stage to make (default: all)")
     parser.add_argument(
-        "--minutes", type=float, default=4.0, help="of each of the two trainings of the aligner"
+        "--minutes", type=float, default=2.5, help="of each of the aligner's three trainings"
     )
     parser.add_argument(
         "--heard", type=int, default=200, help="rows whose words are checked by ASR; 0: none"

@@ -1,9 +1,9 @@
 """Stage: phone times for recordings of which only the words are known.
 
 A small frame classifier learns from the synthetic speech, whose phone times are exact, aligns the
-recordings to their words by Viterbi search, learns from both and aligns again. The phones of every
-20 ms frame are written beside the features, and a manifest with phone and word times; where the
-words could not be placed, or so badly that it is not believed, with neither.
+recordings to their words by Viterbi search, learns from both and aligns again, twice. The phones of
+every 20 ms frame are written beside the features, and a manifest with phone and word times; where
+the words could not be placed, or so badly that it is not believed, with neither.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ __all__ = ["Aligner", "PhoneClassifier", "align"]
 
 #: 10 ms frames seen on each side of a decision, and decisions in one training row.
 CONTEXT, CROP, ROWS = 9, 200, 16
+#: Trainings. Each learns from the alignments of the one before (``docs/experiments/nano.md``).
+ROUNDS = 3
 #: Mean log-likelihood ratio per frame of a word below which an alignment is not believed.
 WORST_SCORE = -0.1
 
@@ -68,12 +70,11 @@ class Aligner:
         rows = range(len(features))
         self.labels = {i: features.get(i, "target")[:, 0].long() for i in rows}
         self.synthetic = [i for i in rows if features.rows[i]["id"].startswith("syn")]
-        known = set(self.synthetic)
-        self.real = [i for i in rows if i not in known and features.rows[i]["lang"] == "en"]
+        exact = set(self.synthetic)
+        self.real = [i for i in rows if i not in exact and features.rows[i]["lang"] == "en"]
         self.words = {i: phone_words(features.rows[i]["text"]) for i in self.real}
         self.runs: dict[int, list[tuple[int, int]]] = {}
         self.scores: dict[int, float] = {}
-        # A recording whose words could not be placed teaches nothing.
         counts = np.bincount(
             torch.cat([self.labels[i] for i in self.synthetic]), minlength=len(PHONES)
         )
@@ -81,12 +82,12 @@ class Aligner:
 
     def train(self, out: Path, minutes: float) -> None:
         """Fit the classifier to the labels at hand."""
-        placed = list(self.runs)
+        known = list(self.runs)
 
         def draw(rng: np.random.Generator, progress: float) -> Batch:
             features, labels = [], []
             for _ in range(ROWS * self.machine.scale):
-                pool = placed if placed and rng.random() < 0.7 else self.synthetic
+                pool = known if known and rng.random() < 0.7 else self.synthetic
                 item = int(pool[int(rng.integers(len(pool)))])
                 y = self.labels[item]
                 x = normalised(self.features.get(item, "fbank"))
@@ -149,19 +150,19 @@ class Aligner:
 
 
 def align(folder: Path, out: Path, minutes: float, machine: Machine) -> None:
-    """Train, align, train on both, align again.
+    """Train, align, train on both and align again, :data:`ROUNDS` times in all.
 
     Args:
         folder: features (``fbank`` and ``target``) of synthetic and other recordings.
         out: gets the trainings and ``manifest.jsonl``.
-        minutes: of each of the two trainings.
+        minutes: of each training.
         machine: what to train on.
     """
     torch.manual_seed(0)
     features = Features(folder)
     aligner = Aligner(features, machine)
-    for name in ("round1", "round2"):
-        aligner.train(out / name, minutes)
+    for number in range(1, ROUNDS + 1):
+        aligner.train(out / f"round{number}", minutes)
         aligner.align()
     for item in aligner.real:
         if not aligner.believed(item):

@@ -44,7 +44,7 @@ class Builder:
         out: folder of all stages.
         plan: how much of everything.
         workers: processes.
-        minutes: of each of the two trainings of the aligner.
+        minutes: of each of the aligner's trainings.
         heard: rows the gate listens to.
         seed: of everything drawn.
     """

@@ -56,8 +56,10 @@ def coloured(length: int, slope_db: float, generator: np.random.Generator) -> Ar
     """Noise whose power falls by so many dB per octave, ``[length]``; 0: white, 3: pink."""
     spectrum = np.fft.rfft(generator.standard_normal(length))
     octaves = np.log2(np.maximum(np.fft.rfftfreq(length, 1 / RATE), 20.0) / 1000.0)
-    made: Array = np.fft.irfft(spectrum * 10 ** (-slope_db * octaves / 20), length)
-    return made.astype(np.float32, copy=False)
+    made: Array = np.fft.irfft(spectrum * 10 ** (-slope_db * octaves / 20), length).astype(
+        np.float32
+    )
+    return made
 
 
 def at_snr(speech: Array, noise: Array, snr_db: float) -> Array:
