@@ -30,7 +30,7 @@ from recipes.nano.data.symbols import SILENCE, UNKNOWN_PHONE
 from recipes.nano.data.words import timed_words
 from stepaudio.audio import Audio
 from stepaudio.edits import PARALINGUISTIC_TAGS, Edit
-from stepaudio.evaluation.contracts import ModelId
+from stepaudio.evaluation.contracts import ModelId, Sample
 from stepaudio.evaluation.words import WordErrors
 
 Array = NDArray[np.float32]
@@ -215,6 +215,13 @@ class Ears:
         return [self.heard[len(audio)] for audio in audios]
 
 
+class Opinion:
+    """Finds that everything sounds the same."""
+
+    def measure(self, samples: Sequence[Sample]) -> list[dict[str, float]]:
+        return [{"p808": 3.5} for _ in samples]
+
+
 def rows_for_gate(folder: Path) -> list[Utterance]:
     rows = []
     for n, (key, change, source) in enumerate(
@@ -232,12 +239,17 @@ def test_the_gate_counts_per_change_and_drops_with_what_was_made(tmp_path: Path)
     texts = ["one two three four", "one two", "nothing of it at all", "one two three four"]
     heard = {len(read_audio(r.path, RATE)): t for r, t in zip(rows, texts, strict=True)}
     journal = Journal(tmp_path / "heard.jsonl")
-    listen(rows, WordErrors(Ears(heard)), journal)
+    listen(rows, [WordErrors(Ears(heard)), Opinion()], journal)
     report = {"changes": rates(rows, journal.done)}
     assert report["changes"]["style:whisper"]["wer"]["value"] == 0.5
     assert report["changes"]["none"]["wer"]["value"] > 0.5
     assert report["changes"]["all"]["wer"]["n"] == 4
     assert "| style:whisper | 1 | 1 | 0.50 |" in table(report)
+    assert report["changes"]["style:whisper"]["p808"]["value"] == 3.5
+    assert (
+        rates(rows, {r.id: {**journal.done[r.id], "p808": None} for r in rows})["all"]["p808"]["n"]
+        == 0
+    )
     assert [r.id for r in kept(rows, journal.done, 0.6)] == ["a", "a-w"]
     assert [r.id for r in kept(rows, {}, 0.6)] == [r.id for r in rows]
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
@@ -160,9 +161,12 @@ class Builder:
         return write_joint(self.out, [*parts, *map(self._rows, made)], self.corpus, self.plan.hours)
 
     def gate(self, folder: Path) -> None:
-        """Word errors of a sample of every change."""
+        """Word errors of a sample of every change, and DNSMOS where it is installed."""
         if self.heard:
-            hear(self._joint(), folder, self.heard, seed=self.seed, threads=self.workers)
+            hear(
+                self._joint(), folder, self.heard, mos=find_spec("speechmos") is not None,
+                seed=self.seed, threads=self.workers,
+            )  # fmt: skip
 
     def features(self, folder: Path) -> None:
         """What the trainings read, of every row with words."""
