@@ -225,12 +225,16 @@ class Rows:
         return shares
 
     def _voices(self) -> dict[tuple[str, str], list[Place]]:
-        """Unchanged recordings by speaker and language, where there are at least two texts."""
+        """Unchanged recordings by speaker and language, where there are at least two texts.
+
+        Not those that were cut to pieces: a piece as the voice would say the words to be spoken.
+        """
         found: dict[tuple[str, str], list[Place]] = defaultdict(list)
         for folder, (features, codes) in enumerate(zip(self.features, self.codes, strict=True)):
+            cut = {row["id"].rpartition(".")[0] for row in features.rows}
             for item, row in enumerate(features.rows):
                 most = np.inf if self._timed((folder, item)) else LONGEST
-                usable = row["change"] == "none" and row["text"]
+                usable = row["change"] == "none" and row["text"] and row["id"] not in cut
                 if usable and SHORTEST <= codes.units(item) <= most:
                     found[row["speaker"], row["lang"]].append((folder, item))
         return {

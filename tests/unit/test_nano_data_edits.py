@@ -180,7 +180,7 @@ def test_a_plan_adds_up_to_the_hours_asked_for(hours: float) -> None:
     pieces = 6.0 + plan.hours["kokoro-en"] + plan.hours["kokoro-zh"]
     assert plan.edits * pieces * CHANGED == pytest.approx(plan.hours["transform"], rel=0.02)
     assert plan.silence * pieces * SILENCE_ROWS == pytest.approx(plan.hours["silence"], rel=0.05)
-    made = plan.synthetic * 4.1 * (1 + SYNTHETIC_EDITS * CHANGED) / 3600
+    made = plan.synthetic * 4.0 * (1 + SYNTHETIC_EDITS * CHANGED) / 3600
     assert made == pytest.approx(plan.hours["synthetic"], rel=0.02)
 
 

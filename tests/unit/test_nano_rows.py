@@ -226,6 +226,13 @@ def test_speech_rows_ask_for_words_in_the_voice_of_another_recording(
     assert mixed["wanted"].isnan().any(dim=1).any()
 
 
+def test_a_voice_never_says_the_words_that_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = row("a.0-f", 9, change="speed:faster", source="a.0")
+    pieces = [row("a.0", 10, "one two"), row("a.1", 10, "three four")]
+    fake(monkeypatch, row("a", 20, "one two three four"), *pieces, changed)
+    assert lm_rows.Rows(["f"], 0.2).voices == {("s", "en"): [(0, 1), (0, 2)]}
+
+
 def test_rows_that_cannot_be_drawn_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     changed = row("a-f", 23, change="speed:faster", source="a")
     fake(monkeypatch, row("a", 30), changed)

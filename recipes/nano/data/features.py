@@ -113,8 +113,7 @@ class Features:
 
     def seconds(self, item: int) -> float:
         """Length of one recording."""
-        kind, (_, frames) = next(iter(self.rows[item]["spans"].items()))
-        return float(frames) / KINDS[kind][1]
+        return float(self.rows[item]["spans"]["target"][1]) / KINDS["target"][1]
 
     def get(
         self, item: int, kind: str, start: float = 0.0, seconds: float | None = None

@@ -21,7 +21,7 @@ SHARES = {
     "nonverbal": 0.10, "noise": 0.10, "silence": 0.06,
 }  # fmt: skip
 #: Mean seconds of a row: one sentence of hibari-tts, of Kokoro in English and in Mandarin.
-SYNTHETIC, ENGLISH, MANDARIN = 4.1, 4.1, 3.2
+SYNTHETIC, ENGLISH, MANDARIN = 4.0, 4.0, 6.0
 #: Changed renderings of a synthetic sentence: they cost nearly nothing once it has been computed.
 SYNTHETIC_EDITS = 3.0
 #: Length against the recording it is made from: changes by rule, a sound put in, silence rows.

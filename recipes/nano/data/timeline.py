@@ -15,8 +15,8 @@ __all__ = ["Timeline", "even", "moved"]
 
 Times = npt.NDArray[np.float64]
 
-#: Seconds that are no time.
-INSTANT = 1e-4
+#: Seconds by which one side of a cut is told from the other, and a run too short to be one.
+INSTANT, NOTHING = 1e-4, 1e-3
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,13 @@ def moved(
     for (phone, _), begin, end in zip(phones, edges[:-1], edges[1:], strict=True):
         # Silence that was put in at an edge belongs to neither side.
         first, last = np.interp([begin + INSTANT, end - INSTANT], source, row)
-        if first - at > 2 * INSTANT:
+        if first - at > NOTHING:
             out.append((SILENCE, round(first - at, 4)))
             at = first
-        if last - at > 2 * INSTANT:
+        if last - at > NOTHING:
             out.append((int(phone), round(last - at, 4)))
             at = last
-    if row[-1] - at > 2 * INSTANT:
+    if row[-1] - at > NOTHING:
         out.append((SILENCE, round(row[-1] - at, 4)))
     return out
 
