@@ -76,14 +76,19 @@ def planned(hours: float, corpus_hours: float) -> Plan:
     silence = given["silence"] / (pieces * SILENCE_ROWS)
     return Plan(
         hours={stage: round(value, 2) for stage, value in given.items()},
-        synthetic=round(given["synthetic"] * 3600 / SYNTHETIC / (1 + SYNTHETIC_EDITS * CHANGED)),
-        english=round(given["kokoro-en"] * 3600 / ENGLISH),
-        mandarin=round(given["kokoro-zh"] * 3600 / MANDARIN),
+        synthetic=_count(given["synthetic"], SYNTHETIC * (1 + SYNTHETIC_EDITS * CHANGED)),
+        english=_count(given["kokoro-en"], ENGLISH),
+        mandarin=_count(given["kokoro-zh"], MANDARIN),
         edits=round(edits, 3),
         sounds=round(given["nonverbal"] / (pieces * WITH_SOUND), 3),
         noisy=round(given["noise"] / pieces, 3),
         silence=round(silence, 3),
     )
+
+
+def _count(hours: float, seconds: float) -> int:
+    """Sentences of so many seconds in so many hours, at least one."""
+    return max(1, round(hours * 3600 / seconds))
 
 
 def drawn(choices: Iterable[str], mean: float, rng: random.Random) -> list[str]:

@@ -157,9 +157,14 @@ def sentences(texts: Iterable[str], count: int, rng: random.Random) -> list[str]
 
     Returns:
         So many sentences.
+
+    Raises:
+        ValueError: no text has 3 to 30 words.
     """
     known = sorted({t.lower() if t.isupper() else t for t in texts})
     known = [t for t in known if 3 <= len(t.split()) <= 30]
+    if not known:
+        raise ValueError("the corpus has no English text of 3 to 30 words to be spoken")
     words = sorted({w.strip(".,;:!?\"'").lower() for t in known for w in t.split()} - {""})
     rng.shuffle(known)
     out = known[:count]
