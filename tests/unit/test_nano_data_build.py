@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from recipes.nano.data import __main__ as command
 from recipes.nano.data import build as stages_module
 from recipes.nano.data.corpus import Utterance, read_manifest, write_audio
-from recipes.nano.data.features import KINDS, UNKNOWN_PHONE, Features, build
+from recipes.nano.data.features import KINDS, Features, build
 from recipes.nano.data.joint import joined_rows, licences_page, summary, summary_page
 from recipes.nano.data.journal import Journal, made_rows
+from recipes.nano.data.noise import noisy_one
 from recipes.nano.data.stages import run_stages
+from recipes.nano.data.symbols import UNKNOWN_PHONE
 
 Array = NDArray[np.float32]
 RATE = 16000
@@ -27,18 +29,20 @@ RATE = 16000
 
 def voice(seconds: float, f0: float = 120.0) -> Array:
     t = np.arange(int(seconds * RATE)) / RATE
-    return (0.3 * sum(np.sin(2 * np.pi * f0 * k * t) / k for k in range(1, 6))).astype(np.float32)
+    partials = [np.sin(2 * np.pi * f0 * k * t) / k for k in range(1, 6)]
+    sound: Array = (0.3 * np.sum(partials, axis=0)).astype(np.float32)
+    return sound
 
 
 def corpus(folder: Path) -> Path:
-    rows = []
+    rows: list[dict[str, object]] = []
     for n in range(4):
         write_audio(folder / f"c_{n}.flac", voice(2.0, 100 + 20 * n), RATE)
         rows.append({"id": f"c_{n}", "text": f"one two {n}", "speaker": f"s{n % 2}", "lang": "en"})
     for n, emotion in enumerate(("neutral", "happy")):
         write_audio(folder / f"e_{n}.flac", voice(1.5, 130 + 40 * n), RATE)
         acted = {"emotion": emotion, "text_id": "t", "lang": "de", "text": "ein Satz"}
-        rows.append({"id": f"e_{n}", "speaker": "actor"} | acted)
+        rows.append({"id": f"e_{n}", "speaker": "actor", **acted})
     write_audio(folder / "rain.flac", voice(0.5, 333.0), RATE)
     rows.append({"id": "rain_1", "speaker": "", "lang": None, "text": None})
     manifest = folder / "manifest.jsonl"
@@ -145,14 +149,13 @@ def test_the_command_makes_everything_once_and_goes_on_where_it_was_stopped(
     features = Features(whole / "features")
     assert {row["id"] for row in features.rows} == {r.id for r in rows.values() if r.text}
 
-    once = stages_module.noisy_one
     calls = []
 
     def failing(source: Utterance, **settings: object) -> list[Utterance]:
         calls.append(source.id)
         if len(calls) == 3:
             raise OSError("the disk is full")
-        return once(source, **settings)  # type: ignore[arg-type]
+        return noisy_one(source, **settings)  # type: ignore[arg-type]
 
     monkeypatch.setattr(stages_module, "noisy_one", failing)
     with pytest.raises(RuntimeError, match=r"noise stopped at .*: the disk is full"):

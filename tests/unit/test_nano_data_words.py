@@ -96,10 +96,8 @@ def test_the_score_tells_of_words_and_not_of_how_long_the_silence_is() -> None:
 def test_a_sound_between_words_belongs_to_no_word() -> None:
     runs = [(SILENCE, 0.1), (3, 0.2), (UNKNOWN_PHONE, 0.5), (4, 0.2), (5, 0.1)]
     words = timed_words(runs, [("a", 1), ("b", 2)])
-    assert [(w.text, w.start, w.end) for w in words] == [
-        ("a", pytest.approx(0.1), pytest.approx(0.3)),
-        ("b", pytest.approx(0.8), pytest.approx(1.1)),
-    ]
+    assert [word.text for word in words] == ["a", "b"]
+    assert [t for w in words for t in (w.start, w.end)] == pytest.approx([0.1, 0.3, 0.8, 1.1])
 
 
 def test_long_recordings_are_cut_where_they_pause() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -218,7 +218,9 @@ class Ears:
 class Opinion:
     """Finds that everything sounds the same."""
 
-    def measure(self, samples: Sequence[Sample]) -> list[dict[str, float]]:
+    name, model = "opinion", ModelId("fake", "1")
+
+    def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
         return [{"p808": 3.5} for _ in samples]
 
 

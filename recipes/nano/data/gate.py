@@ -27,7 +27,7 @@ from recipes.nano.data.corpus import Utterance, read_manifest, write_manifest
 from recipes.nano.data.journal import Journal
 from stepaudio.audio import Audio
 from stepaudio.evaluation.bootstrap import mean_interval, pooled_interval
-from stepaudio.evaluation.contracts import ModelId, Sample
+from stepaudio.evaluation.contracts import Metric, ModelId, Sample
 from stepaudio.evaluation.quality import Dnsmos
 from stepaudio.evaluation.words import WhisperRecognizer, WordErrors
 
@@ -125,9 +125,7 @@ def kept(rows: Iterable[Utterance], heard: Mapping[str, Numbers], worst: float) 
     return [row for row in rows if not bad(row.id) and not bad(row.source)]
 
 
-def listen(
-    rows: Sequence[Utterance], metrics: Sequence[WordErrors | Dnsmos], journal: Journal
-) -> None:
+def listen(rows: Sequence[Utterance], metrics: Sequence[Metric], journal: Journal) -> None:
     """Measure every row that is not in the journal."""
     for row in track([r for r in rows if r.id not in journal], "gate"):
         sample = Sample(row.id, Audio.load(row.path), spoken(row.text), row.lang)
@@ -154,7 +152,7 @@ def hear(
         Numbers of the metrics by id.
     """
     words = WordErrors(WhisperRecognizer(model, threads=threads))
-    metrics: list[WordErrors | Dnsmos] = [words, Dnsmos()] if mos else [words]
+    metrics: list[Metric] = [words, Dnsmos()] if mos else [words]
     identities: list[ModelId] = [metric.model for metric in metrics]
     chosen = drawn_evenly(
         [row for row in rows if words.recognizer.understands(row.lang)], count, seed
@@ -188,7 +186,10 @@ def main() -> None:
     if args.keep and Path(args.keep).exists():
         parser.error(f"{args.keep} exists; name a new manifest")
     rows = read_manifest(args.manifest)
-    heard = hear(rows, args.out, args.count, model=args.model, seed=args.seed, threads=args.threads)
+    heard = hear(
+        rows, args.out, args.count, model=args.model, mos=args.mos, seed=args.seed,
+        threads=args.threads,
+    )  # fmt: skip
     print((args.out / "gate.md").read_text(encoding="utf-8"))
     if args.keep:
         chosen = kept(rows, heard, args.worst)
