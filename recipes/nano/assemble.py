@@ -1,4 +1,4 @@
-"""Stage 12: trained parts to one pipeline folder, weights in half precision and less.
+"""Trained parts to one pipeline folder, weights in half precision and less.
 
 python -m recipes.nano.assemble runs/nano -o stepaudio/assets/nano
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from recipes.nano.voice_change import CHANGES
+from recipes.nano.data.voice_change import CHANGES
 from stepaudio.decoder.flow import TokenFlowDecoder
 from stepaudio.decoder.istft import ISTFTVocoder
 from stepaudio.decoder.speaker import CAMPPlus

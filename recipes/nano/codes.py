@@ -1,4 +1,4 @@
-"""Stage 8: every recording as codes, and as a speaker embedding.
+"""Every recording as codes, and as a speaker embedding.
 
 python -m recipes.nano.codes runs/nano/features --linguistic DIR --semantic DIR --speaker DIR
 """
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from rich.progress import track
 from torch import Tensor
 
-from recipes.nano.features import Features
+from recipes.nano.data.features import Features
 from stepaudio.decoder.speaker import CAMPPlus
 from stepaudio.devices import resolve_device
 from stepaudio.tokenizers.features import apply_cmvn, low_frame_rate

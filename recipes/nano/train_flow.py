@@ -1,17 +1,19 @@
-"""Stage 9: the flow decoder.
+"""The flow decoder.
 
 A row is a prompt and a stretch of speech to be filled in, as the decoder meets them when it is
 used: the prompt is the same recording (resynthesis), the recording before an edit (editing) or
 another one of the same voice (zero-shot speech). In the first two the words are the same, so the
-decoder can learn to look up how the voice said them instead of guessing it from the codes.
+decoder can learn to look up how the voice said them instead of guessing it from the codes. Before
+an edit they were said at other times, which the rows know (``labels.times``).
 
-    python -m recipes.nano.train_flow runs/nano/features [FEATURES ...] -o runs/nano/flow
+    python -m recipes.nano.train_flow runs/nano/data/features -o runs/nano/flow
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +24,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from recipes.nano.codes import Codes, codebook_axes
-from recipes.nano.features import Features
+from recipes.nano.data.features import Features
+from recipes.nano.data.timeline import Timeline
 from recipes.nano.loop import run
 from recipes.nano.machine import Machine
 from recipes.nano.prefetch import Batch
@@ -37,6 +40,11 @@ TARGET_UNITS, TARGET_SHARES, STEP_UNITS = (12, 20, 34, 70), (0.35, 0.35, 0.2, 0.
 #: Where prompts come from.
 PROMPTS, PROMPT_SHARES = ("same", "before", "other", "none"), (0.4, 0.3, 0.2, 0.1)
 FRAMES_PER_UNIT = 6
+#: Seconds of a unit, and units below which a recording is not used.
+UNIT, SHORTEST = 0.12, 6
+
+#: Folder and item.
+Place = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -50,41 +58,60 @@ class Row:
 
 
 class Rows:
-    """Prompts and targets of one voice."""
+    """Prompts and targets of one voice.
 
-    def __init__(self, folders: list[str]) -> None:
+    Args:
+        folders: with features and codes.
+
+    Raises:
+        ValueError: no recording is long enough.
+    """
+
+    def __init__(self, folders: Sequence[str]) -> None:
         self.features = [Features(f) for f in folders]
         self.codes = [Codes(f) for f in folders]
-        by_speaker: dict[str, list[tuple[int, int]]] = defaultdict(list)
-        self.before: dict[tuple[int, int], tuple[int, int]] = {}
-        self.groups: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
-        for folder, (features, codes) in enumerate(zip(self.features, self.codes, strict=True)):
+        self.by_speaker: dict[str, list[Place]] = defaultdict(list)
+        self.before: dict[Place, list[tuple[Place, Timeline | None]]] = defaultdict(list)
+        real: list[Place] = []
+        synthetic: list[Place] = []
+        for folder, features in enumerate(self.features):
             by_id = {row["id"]: item for item, row in enumerate(features.rows)}
             for item, row in enumerate(features.rows):
-                if codes.units(item) < 6:
+                place = folder, item
+                if self._units(place) < SHORTEST:
                     continue
-                by_speaker[row["speaker"]].append((folder, item))
-                self.groups[row["id"].startswith("syn")].append((folder, item))
+                self.by_speaker[row["speaker"]].append(place)
+                (synthetic if row["id"].startswith("syn") else real).append(place)
                 source = by_id.get(row["source"] or "")
-                if source is not None and codes.units(source) >= 6:
-                    self.before[folder, item] = (folder, source)
-        self.by_speaker = dict(by_speaker)
+                if source is None or self._units((folder, source)) < SHORTEST:
+                    continue
+                line = Timeline.between(features.rows[source], row)
+                if row["change"] in ("noisy", "paused"):  # heard before; the source is to be said
+                    back = line.reversed() if line else None
+                    self.before[folder, source].append((place, back))
+                else:
+                    self.before[place].append(((folder, source), line))
+        # Real voices are what the model will meet.
+        groups = [(group, share) for group, share in ((real, 0.65), (synthetic, 0.35)) if group]
+        if not groups:
+            raise ValueError(f"no recording is long enough in {', '.join(map(str, folders))}")
+        self.groups = [group for group, _ in groups]
+        self.shares = np.asarray([share for _, share in groups])
+        self.shares /= self.shares.sum()
 
     def draw(self, rng: np.random.Generator, longest: int) -> Row:
         """A row whose target has at most ``longest`` units."""
-        # Real voices are what the model will meet.
-        group = self.groups[int(rng.random() < 0.35)]
-        target = group[int(rng.integers(len(group)))]
+        target = self._any(rng)
         units = self._units(target)
         take = min(units, int(rng.integers(longest // 2, longest + 1)))
         start = int(rng.integers(0, units - take + 1))
         kind = str(rng.choice(PROMPTS, p=PROMPT_SHARES))
         voice, pieces = target, []
         if kind == "before" and target in self.before:
-            voice = self.before[target]
-            scale = self._units(voice) / units
-            first = max(0, round(start * scale) - 2)
-            pieces.append(self._stretch(voice, first, round(take * scale) + 4))
+            options = self.before[target]
+            voice, line = options[int(rng.integers(len(options)))]
+            first, count = self._said_before(line, voice, start, take, rng)
+            pieces.append(self._stretch(voice, first, count))
         elif kind == "same" or kind == "before":
             first = max(0, start - int(rng.integers(0, longest // 3 + 1)))
             pieces.append(self._stretch(voice, first, longest))
@@ -103,10 +130,24 @@ class Rows:
             prompt_frames,
         )
 
+    def _said_before(
+        self, line: Timeline | None, voice: Place, start: int, take: int, rng: np.random.Generator
+    ) -> tuple[int, int]:
+        """Beginning and length, in units, of the same words before the edit.
+
+        At most twice as long as the target (a long pause may have been there), and as long as it,
+        anywhere, if nobody knows when they were said.
+        """
+        units = self._units(voice)
+        if line is None:
+            return int(rng.integers(0, max(0, units - take) + 1)), take
+        a, b = line.to_source([start * UNIT, (start + take) * UNIT]) / UNIT
+        first = min(max(0, round(float(a)) - 2), units - 1)
+        return first, min(max(1, round(float(b)) + 2 - first), 2 * take + 4)
+
     def alone(self, rng: np.random.Generator, longest: int) -> tuple[Tensor, Tensor]:
         """``[N, 2]`` pairs and ``[2 N, C]`` mel of a stretch of one recording."""
-        group = self.groups[int(rng.random() < 0.35)]
-        target = group[int(rng.integers(len(group)))]
+        target = self._any(rng)
         start = int(rng.integers(0, max(1, self._units(target) - longest + 1)))
         return self._stretch(target, start, longest)
 
@@ -114,23 +155,26 @@ class Rows:
         """Average spectrum of ``count`` recordings, ``[C]``."""
         averages = []
         for _ in range(count):
-            group = self.groups[0] or self.groups[1]
-            folder, item = group[int(rng.integers(len(group)))]
+            folder, item = self.groups[0][int(rng.integers(len(self.groups[0])))]
             averages.append(decoder.average_mel(self.features[folder].get(item, "mel").T))
         return torch.stack(averages).mean(dim=0)
 
-    def _units(self, place: tuple[int, int]) -> int:
+    def _any(self, rng: np.random.Generator) -> Place:
+        group = self.groups[int(rng.choice(len(self.groups), p=self.shares))]
+        return group[int(rng.integers(len(group)))]
+
+    def _units(self, place: Place) -> int:
         return self.codes[place[0]].units(place[1])
 
-    def _speaker(self, place: tuple[int, int]) -> str:
+    def _speaker(self, place: Place) -> str:
         return str(self.features[place[0]].rows[place[1]]["speaker"])
 
-    def _stretch(self, place: tuple[int, int], start: int, take: int) -> tuple[Tensor, Tensor]:
+    def _stretch(self, place: Place, start: int, take: int) -> tuple[Tensor, Tensor]:
         folder, item = place
         take = min(take, self._units(place) - start)
         tokens = self.codes[folder].tokens(item, start, take)
         pairs = regroup_for_decoder(interleave(tokens), self.codes[folder].spec)
-        mel = self.features[folder].get(item, "mel", start * 0.12, take * 0.12)
+        mel = self.features[folder].get(item, "mel", start * UNIT, take * UNIT)
         frames = take * FRAMES_PER_UNIT
         return pairs, F.pad(mel[:frames], (0, 0, 0, max(0, frames - len(mel))), value=-11.5)
 

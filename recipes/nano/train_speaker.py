@@ -1,4 +1,4 @@
-"""Stage 7: the speaker encoder, by telling the corpus speakers apart (additive margin softmax).
+"""The speaker encoder, by telling the corpus speakers apart (additive margin softmax).
 
 python -m recipes.nano.train_speaker MANIFEST -o runs/nano/speaker
 """
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recipes.nano.corpus import read_manifest
+from recipes.nano.data.corpus import read_manifest
 from recipes.nano.loop import run
 from recipes.nano.machine import Machine
 from recipes.nano.prefetch import Batch

@@ -1,4 +1,4 @@
-"""Stage 5: the two tokenizers.
+"""The two tokenizers.
 
 The linguistic encoder learns which phone is spoken, three times per 60 ms frame; its centroids are
 k-means of what it computes. The semantic encoder learns where on a sphere 40 ms of sound lie if
@@ -24,10 +24,10 @@ import torch.nn.functional as F
 from rich.progress import track
 from torch import Tensor, nn
 
-from recipes.nano.features import KINDS, Features
+from recipes.nano.data.features import KINDS, Features
+from recipes.nano.data.symbols import PHONES
 from recipes.nano.loop import run
 from recipes.nano.machine import Machine
-from recipes.nano.phones import PHONES
 from recipes.nano.prefetch import Batch
 from stepaudio.tokenizers.features import low_frame_rate
 from stepaudio.tokenizers.linguistic import LinguisticConfig, LinguisticTokenizer

@@ -1,4 +1,4 @@
-"""Stage 6: the vocoder, on real and synthetic speech band-limited to 8 kHz as the mel is.
+"""The vocoder, on real and synthetic speech band-limited to 8 kHz as the mel is.
 
 Losses: log-magnitude spectra at several resolutions, the mel itself, and how phases change over
 frequency (group delay) and time (instantaneous frequency), wrapped and weighted by magnitude.
@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recipes.nano.corpus import read_manifest
+from recipes.nano.data.corpus import read_manifest
 from recipes.nano.loop import run
 from recipes.nano.machine import Machine
 from recipes.nano.prefetch import Batch

@@ -1,4 +1,4 @@
-"""Stage 11: the vocoder hears what the flow decoder says.
+"""The vocoder hears what the flow decoder says.
 
 Decoded mels are smoother than those of recordings. Each chosen recording is decoded once from its
 own codes, with itself as the prompt; the vocoder then goes on training, half on these mels and half
@@ -23,8 +23,8 @@ from rich.progress import track
 from torch import Tensor
 
 from recipes.nano.codes import Codes
-from recipes.nano.corpus import read_audio
-from recipes.nano.features import Features
+from recipes.nano.data.corpus import read_audio
+from recipes.nano.data.features import Features
 from recipes.nano.loop import run
 from recipes.nano.machine import Machine
 from recipes.nano.prefetch import Batch

@@ -14,7 +14,7 @@ from recipes.judges.clips import Clip, ClipBank, fold_speakers, read_clips
 from recipes.judges.train import train_judge
 from recipes.judges.train_emotion import LABELS, main
 from recipes.judges.train_statistics import vary
-from recipes.nano.corpus import read_manifest
+from recipes.nano.data.corpus import read_manifest
 from stepaudio.audio import Audio
 from stepaudio.evaluation.classifier_judge import ClassifierJudge
 from stepaudio.evaluation.clip_classifier import ClipClassifier, ClipClassifierConfig

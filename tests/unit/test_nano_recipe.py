@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recipes.nano.corpus import Utterance, read_manifest, write_manifest
-from recipes.nano.voice_change import CHANGES, VoiceChange, change_pitch, warp_frequencies
+from recipes.nano.data.corpus import Utterance, read_manifest, write_manifest
+from recipes.nano.data.voice_change import CHANGES, VoiceChange, change_pitch, warp_frequencies
 from stepaudio.edits import EDIT_KINDS
 
 

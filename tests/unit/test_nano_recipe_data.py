@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import json
 import random
-import sys
-import types
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from recipes.nano.corpus import Utterance, read_audio, write_audio
-from recipes.nano.gate import drawn_evenly, kept, listen, rates, spoken, table
-from recipes.nano.journal import Journal
-from recipes.nano.mandarin import VOICES, mandarin_one
-from recipes.nano.mandarin_texts import FRAMES, SLOTS, sentences
-from recipes.nano.nonverbal import (
-    SILENCE,
-    UNKNOWN_PHONE,
+from recipes.nano.data.corpus import Utterance, read_audio, write_audio
+from recipes.nano.data.gate import drawn_evenly, kept, listen, rates, spoken, table
+from recipes.nano.data.journal import Journal
+from recipes.nano.data.kokoro import VOICES, spoken_one
+from recipes.nano.data.mandarin_texts import FRAMES, SLOTS, sentences
+from recipes.nano.data.nonverbal import (
     Place,
     chosen_place,
     insert,
     places,
     sound_of,
     tagged,
-    timed_words,
+    with_sound,
 )
-from recipes.nano.nonverbal_sounds import GESTURES, Voice, perform
-from recipes.nano.pauses import RATE, breaths, levels, loudness, pauses
+from recipes.nano.data.nonverbal_sounds import GESTURES, Voice, perform
+from recipes.nano.data.pauses import RATE, breaths, levels, loudness, pauses
+from recipes.nano.data.symbols import SILENCE, UNKNOWN_PHONE
+from recipes.nano.data.words import timed_words
 from stepaudio.audio import Audio
 from stepaudio.edits import PARALINGUISTIC_TAGS, Edit
-from stepaudio.evaluation.contracts import ModelId
+from stepaudio.evaluation.contracts import ModelId, Sample
 from stepaudio.evaluation.words import WordErrors
 
 Array = NDArray[np.float32]
@@ -116,7 +110,8 @@ def test_an_inserted_sound_lies_where_the_row_says() -> None:
     samples[8000:12000] *= 0.001
     phones = [(1, 1.0), (2, 1.0)]
     for at in (0.0, 1.0, 2.0):
-        out, runs, begin, end = insert(samples, phones, sound, at, random.Random(0))
+        out, begin, end = insert(samples, sound, at, random.Random(0))
+        runs = with_sound(phones, at, begin, end, len(out) / RATE)
         assert end - begin == pytest.approx(len(sound) / RATE)
         assert sum(s for _, s in runs) == pytest.approx(len(out) / RATE, abs=2e-3)
         time = sum(s for _, s in runs[: [p for p, _ in runs].index(UNKNOWN_PHONE)])
@@ -146,9 +141,9 @@ def test_the_tag_stands_at_the_place() -> None:
 
 
 def test_a_rule_made_sound_is_at_the_speakers_level(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = types.ModuleType("recipes.nano.transform")
-    fake.speak = lambda f0, envelope, noise_, seed: tone(len(f0) / 100, 0.01)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "recipes.nano.transform", fake)
+    monkeypatch.setattr(
+        "recipes.nano.data.nonverbal.speak", lambda f0, e, n, seed: tone(len(f0) / 100, 0.01)
+    )
     piece = tone(1.0, 0.2)
     sound, said = sound_of("[Laughter]", piece, voice(), [], random.Random(0))
     below = 20 * np.log10(loudness(sound) / loudness(piece))
@@ -185,27 +180,24 @@ def test_mandarin_sentences_are_filled_and_different(monkeypatch: pytest.MonkeyP
     assert not any(set("{}abcdefghijklmnopqrstuvwxyz") & set(text) for text in texts)
     assert len(FRAMES) >= 24
     assert all(len(set(words)) == len(words) for words in SLOTS.values())
-    monkeypatch.setattr("recipes.nano.mandarin_texts.FRAMES", ("你好。",))
+    monkeypatch.setattr("recipes.nano.data.mandarin_texts.FRAMES", ("你好。",))
     with pytest.raises(ValueError, match="frames"):
         sentences(2, random.Random(0))
 
 
-def test_mandarin_rows_name_voice_change_and_source(tmp_path: Path) -> None:
+def test_a_sentence_of_kokoro_names_voice_engine_and_licence(tmp_path: Path) -> None:
     said: list[tuple[str, float]] = []
 
     def speak(text: str, name: str, speed: float) -> Array:
         said.append((name, speed))
         return tone(0.5)
 
-    rows = mandarin_one(6, "你好。", tmp_path, 2, speak, lambda x, rules: [x] * len(rules), 0)
+    (row,) = spoken_one((6, "你好。"), "zh", tmp_path, 0, speak)
     assert said[0][0] == VOICES[1]
-    assert [r.source for r in rows] == ["", "zh00006", "zh00006"]
-    assert rows[0].change == "none"
-    assert ":" in rows[1].change
-    assert {r.lang for r in rows} == {"zh"}
-    assert all(Path(r.path).exists() for r in rows)
-    assert rows[0].labels is not None
-    assert "licence" in rows[0].labels
+    assert (row.id, row.lang, row.speaker) == ("kokoro-zh00006", "zh", f"kokoro_{VOICES[1]}")
+    assert (row.licence, row.made, row.change) == ("Apache-2.0", "engine", "none")
+    assert row.engine.startswith("Kokoro")
+    assert Path(row.path).exists()
 
 
 class Ears:
@@ -221,6 +213,15 @@ class Ears:
 
     def transcribe(self, audios: Sequence[Audio], lang: str) -> list[str]:
         return [self.heard[len(audio)] for audio in audios]
+
+
+class Opinion:
+    """Finds that everything sounds the same."""
+
+    name, model = "opinion", ModelId("fake", "1")
+
+    def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
+        return [{"p808": 3.5} for _ in samples]
 
 
 def rows_for_gate(folder: Path) -> list[Utterance]:
@@ -240,12 +241,17 @@ def test_the_gate_counts_per_change_and_drops_with_what_was_made(tmp_path: Path)
     texts = ["one two three four", "one two", "nothing of it at all", "one two three four"]
     heard = {len(read_audio(r.path, RATE)): t for r, t in zip(rows, texts, strict=True)}
     journal = Journal(tmp_path / "heard.jsonl")
-    listen(rows, WordErrors(Ears(heard)), journal)
+    listen(rows, [WordErrors(Ears(heard)), Opinion()], journal)
     report = {"changes": rates(rows, journal.done)}
     assert report["changes"]["style:whisper"]["wer"]["value"] == 0.5
     assert report["changes"]["none"]["wer"]["value"] > 0.5
     assert report["changes"]["all"]["wer"]["n"] == 4
     assert "| style:whisper | 1 | 1 | 0.50 |" in table(report)
+    assert report["changes"]["style:whisper"]["p808"]["value"] == 3.5
+    assert (
+        rates(rows, {r.id: {**journal.done[r.id], "p808": None} for r in rows})["all"]["p808"]["n"]
+        == 0
+    )
     assert [r.id for r in kept(rows, journal.done, 0.6)] == ["a", "a-w"]
     assert [r.id for r in kept(rows, {}, 0.6)] == [r.id for r in rows]
 
@@ -258,32 +264,3 @@ def test_the_gate_draws_evenly_and_never_hears_tags() -> None:
     assert sorted(r.change for r in drawn) == ["none"] * 3 + ["style:child"] * 3
     assert len(drawn_evenly(rows, 0, 0)) == 23
     assert spoken("well [Uhm] yes") == "well yes"
-
-
-@pytest.fixture
-def train_lm(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
-    """The training's module; where the speech engines are missing, stand-ins are imported."""
-    for name in ("pyworld", "hibari"):
-        if importlib.util.find_spec(name) is None:
-            fake = types.ModuleType(name)
-            fake.Hibari = object  # type: ignore[attr-defined]
-            monkeypatch.setitem(sys.modules, name, fake)
-    known = set(sys.modules)
-    yield importlib.import_module("recipes.nano.train_lm")
-    for name in set(sys.modules) - known:
-        if name.startswith("recipes."):
-            del sys.modules[name]
-
-
-def test_an_inserted_sound_becomes_a_pair_there_and_back(train_lm: types.ModuleType) -> None:
-    plain = Utterance("a", "", "s", "why not")
-    row = replace(
-        plain, id="a-s", text="why [Sigh] not", change="paralinguistic:[Sigh]", source="a"
-    )
-    features = types.SimpleNamespace(rows=[json.loads(json.dumps(vars(r))) for r in (plain, row)])
-    codes = types.SimpleNamespace(units=lambda item: 10)
-    there, back = train_lm.pairs_of(0, features, codes)
-    assert there.edit == Edit.paralinguistic("why [Sigh] not")
-    assert (there.before, there.after, there.text, there.croppable) == (0, 1, "why not", False)
-    assert (back.before, back.after, back.text) == (1, 0, "why not")
-    assert back.edit == Edit.remove("style")

@@ -1,38 +1,38 @@
-"""Stage 3: phone times for real recordings.
+"""Stage: phone times for recordings of which only the words are known.
 
 A small frame classifier learns from the synthetic speech, whose phone times are exact, aligns the
-real recordings to their words by Viterbi search, learns from both and aligns again. The phones of
-every 20 ms frame are written beside the features, and a manifest with phone and word times.
-
-    python -m recipes.nano.align runs/nano/features -o runs/nano/aligned
+recordings to their words by Viterbi search, learns from both and aligns again, twice. The phones of
+every 20 ms frame are written beside the features, and a manifest with phone and word times; where
+the words could not be placed, or so badly that it is not believed, with neither.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from rich.progress import track
 from torch import Tensor, nn
 
-from recipes.nano.corpus import Utterance, write_manifest
-from recipes.nano.features import FRAME_SECONDS, UNKNOWN_PHONE, Features
+from recipes.nano.data.corpus import Utterance, write_manifest
+from recipes.nano.data.features import FRAME_SECONDS, Features
+from recipes.nano.data.phones import phone_words
+from recipes.nano.data.symbols import PHONES, SILENCE, UNKNOWN_PHONE
+from recipes.nano.data.viterbi import placed, silence_evidence
 from recipes.nano.loop import run
 from recipes.nano.machine import Machine
-from recipes.nano.phones import PHONES, SILENCE, phone_words
 from recipes.nano.prefetch import Batch
 
-__all__ = ["PhoneClassifier", "viterbi"]
+__all__ = ["Aligner", "PhoneClassifier", "align"]
 
 #: 10 ms frames seen on each side of a decision, and decisions in one training row.
 CONTEXT, CROP, ROWS = 9, 200, 16
-#: Mean log-likelihood ratio per frame below which an alignment is not believed.
+#: Trainings. Each learns from the alignments of the one before (``docs/experiments/nano.md``).
+ROUNDS = 3
+#: Mean log-likelihood ratio per frame of a word below which an alignment is not believed.
 WORST_SCORE = -0.1
 
 
@@ -61,55 +61,6 @@ def normalised(fbank: Tensor) -> Tensor:
     return (fbank - loud.mean(dim=0, keepdim=True)) / 3.0
 
 
-def viterbi(log_probs: npt.NDArray[np.float32], words: list[list[int]]) -> list[tuple[int, int]]:
-    """Best path through words with optional silence between them.
-
-    Args:
-        log_probs: ``[T, phones]``.
-        words: phones of each word.
-
-    Returns:
-        ``(phone, frames)`` runs covering every frame.
-
-    Raises:
-        ValueError: fewer frames than phones.
-    """
-    states, optional = [SILENCE], [True]
-    for word in words:
-        states += [*word, SILENCE]
-        optional += [False] * len(word) + [True]
-    count, frames = len(states), len(log_probs)
-    if frames < sum(len(w) for w in words):
-        raise ValueError(f"{frames} frames are too few for {count} phones")
-    emission = log_probs[:, states]
-    skip = np.zeros(count, bool)
-    skip[2:] = np.asarray(optional)[1:-1]  # a state can be entered past an optional silence
-    score = np.full(count, -np.inf, np.float32)
-    score[0], score[1] = emission[0, 0], emission[0, 1]
-    back = np.zeros((frames, count), np.int8)
-    for t in range(1, frames):
-        one = np.concatenate([[-np.inf], score[:-1]])
-        two = np.where(skip, np.concatenate([[-np.inf, -np.inf], score[:-2]]), -np.inf)
-        options = np.stack([score, one, two])
-        back[t] = options.argmax(axis=0)
-        score = options.max(axis=0) + emission[t]
-    state = count - 1 if score[-1] >= score[-2] else count - 2
-    path = [state]
-    for t in range(frames - 1, 0, -1):
-        state -= int(back[t, state])
-        path.append(state)
-    path.reverse()
-    runs: list[tuple[int, int]] = []
-    previous = -1
-    for state in path:
-        if state == previous:
-            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
-        else:
-            runs.append((states[state], 1))
-        previous = state
-    return runs
-
-
 class Aligner:
     """Features with phone labels that get better."""
 
@@ -119,13 +70,11 @@ class Aligner:
         rows = range(len(features))
         self.labels = {i: features.get(i, "target")[:, 0].long() for i in rows}
         self.synthetic = [i for i in rows if features.rows[i]["id"].startswith("syn")]
-        self.real = [
-            i for i in rows if i not in set(self.synthetic) and features.rows[i]["lang"] == "en"
-        ]
+        exact = set(self.synthetic)
+        self.real = [i for i in rows if i not in exact and features.rows[i]["lang"] == "en"]
         self.words = {i: phone_words(features.rows[i]["text"]) for i in self.real}
         self.runs: dict[int, list[tuple[int, int]]] = {}
         self.scores: dict[int, float] = {}
-        # A recording whose words could not be placed teaches nothing.
         counts = np.bincount(
             torch.cat([self.labels[i] for i in self.synthetic]), minlength=len(PHONES)
         )
@@ -133,12 +82,12 @@ class Aligner:
 
     def train(self, out: Path, minutes: float) -> None:
         """Fit the classifier to the labels at hand."""
-        placed = list(self.runs)
+        known = list(self.runs)
 
         def draw(rng: np.random.Generator, progress: float) -> Batch:
             features, labels = [], []
             for _ in range(ROWS * self.machine.scale):
-                pool = placed if placed and rng.random() < 0.7 else self.synthetic
+                pool = known if known and rng.random() < 0.7 else self.synthetic
                 item = int(pool[int(rng.integers(len(pool)))])
                 y = self.labels[item]
                 x = normalised(self.features.get(item, "fbank"))
@@ -168,59 +117,56 @@ class Aligner:
     def align(self) -> None:
         """Place the words of every real recording."""
         for item in track(self.real, "align"):
-            words = self.words[item]
-            x = normalised(self.features.get(item, "fbank"))
-            logits = self.model(x[None].to(self.machine.device))[0]
+            fbank = self.features.get(item, "fbank")
+            logits = self.model(normalised(fbank)[None].to(self.machine.device))[0]
             log_probs = logits.log_softmax(-1).cpu().numpy() - 0.6 * self.prior
+            phones = [phones for _, phones in self.words[item]]
             try:
-                runs = viterbi(log_probs, [phones for _, phones in words]) if words else []
-            except ValueError:
-                runs = []
-            if not runs:
+                runs, score = placed(log_probs, silence_evidence(fbank.numpy()), phones)
+            except ValueError:  # fewer frames than phones: not these words
                 continue
             path = np.repeat([p for p, _ in runs], [n for _, n in runs])
-            self.scores[item] = float(log_probs[np.arange(len(path)), path].mean())
-            self.runs[item] = runs
+            self.runs[item], self.scores[item] = runs, score
             label = torch.full_like(self.labels[item], SILENCE)
             label[: len(path)] = torch.from_numpy(path)[: len(label)]
             self.labels[item] = label
 
     def utterances(self) -> list[Utterance]:
-        """The aligned real recordings with phone and word times."""
+        """The recordings that had to be aligned, with phone and word times if believed."""
         out = []
-        for item, runs in self.runs.items():
+        for item in self.real:
             row = {k: v for k, v in self.features.rows[item].items() if k != "spans"}
-            times = [[phone, round(length * FRAME_SECONDS, 3)] for phone, length in runs]
-            words = [[word, len(phones)] for word, phones in self.words[item]]
-            labels = {"phones": times, "words": words, "score": round(self.scores[item], 3)}
+            labels = dict(row["labels"] or {}) | {"score": round(self.scores.get(item, -9.0), 3)}
+            if self.believed(item):
+                runs = self.runs[item]
+                labels["phones"] = [[p, round(n * FRAME_SECONDS, 3)] for p, n in runs]
+                labels["words"] = [[word, len(phones)] for word, phones in self.words[item]]
             out.append(replace(Utterance(**row), labels=labels))
         return out
 
+    def believed(self, item: int) -> bool:
+        """Whether a recording was aligned well enough."""
+        return self.scores.get(item, WORST_SCORE - 1) >= WORST_SCORE
 
-def main() -> None:
-    """Train, align, train on both, align again."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("features")
-    parser.add_argument("-o", "--out", required=True)
-    parser.add_argument("--minutes", type=float, default=2.5, help="of each of the two trainings")
-    Machine.add_arguments(parser)
-    args = parser.parse_args()
-    machine = Machine.from_arguments(args)
+
+def align(folder: Path, out: Path, minutes: float, machine: Machine) -> None:
+    """Train, align, train on both and align again, :data:`ROUNDS` times in all.
+
+    Args:
+        folder: features (``fbank`` and ``target``) of synthetic and other recordings.
+        out: gets the trainings and ``manifest.jsonl``.
+        minutes: of each training.
+        machine: what to train on.
+    """
     torch.manual_seed(0)
-    features, out = Features(args.features), Path(args.out)
+    features = Features(folder)
     aligner = Aligner(features, machine)
-    for name in ("round1", "round2"):
-        aligner.train(out / name, args.minutes)
+    for number in range(1, ROUNDS + 1):
+        aligner.train(out / f"round{number}", minutes)
         aligner.align()
-    for item, score in aligner.scores.items():
-        if score < WORST_SCORE:
+    for item in aligner.real:
+        if not aligner.believed(item):
             aligner.labels[item].fill_(UNKNOWN_PHONE)
     flat = torch.cat([aligner.labels[i] for i in range(len(features))]).to(torch.int8)
-    np.save(Path(args.features) / "phones.npy", flat.numpy())
+    np.save(folder / "phones.npy", flat.numpy())
     write_manifest(out / "manifest.jsonl", aligner.utterances())
-    spread = np.percentile(list(aligner.scores.values()), [5, 25, 50, 75]).round(2).tolist()
-    print(json.dumps({"aligned": len(aligner.runs), "of": len(aligner.real), "score": spread}))
-
-
-if __name__ == "__main__":
-    main()

@@ -2,7 +2,7 @@
 
 A mouth that says "oh" stands as in the speaker's own vowels. So a sound is a path through spectral
 envelopes of the recording itself, with a contour of pitch, breath and level of its own. They are
-rules, not human sounds; real breaths come from :mod:`recipes.nano.pauses`.
+rules, not human sounds; real breaths come from :mod:`recipes.nano.data.pauses`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from recipes.nano.pauses import RATE
-from recipes.nano.voice_change import VoiceChange, frequency_gain_db, warp_frequencies
+from recipes.nano.data.pauses import RATE
+from recipes.nano.data.voice_change import VoiceChange, frequency_gain_db, warp_frequencies
 
 __all__ = ["GESTURES", "Gesture", "Tracks", "Voice", "perform"]
 

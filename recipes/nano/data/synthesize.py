@@ -1,18 +1,18 @@
-"""Stage 1: synthetic speech with exact phone times, pseudo-speakers and parallel edits.
+"""Stage: synthetic speech with exact phone times, pseudo-speakers and parallel edits.
 
 Uses hibari-tts (Apache-2.0), whose network exposes pitch and spectra before the waveform is made,
 so the same utterance is rendered neutral and changed, frame for frame.
-
-    python -m recipes.nano.synthesize --texts MANIFEST -o runs/nano/synthetic
 """
 
 from __future__ import annotations
 
-import argparse
 import random
 import zlib
-from dataclasses import replace
+from collections.abc import Iterable
+from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import hibari.tts
 import numpy as np
@@ -20,11 +20,13 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 from hibari import dsp
-from rich.progress import track
 
-from recipes.nano.corpus import Utterance, read_manifest, write_audio, write_manifest
-from recipes.nano.phones import SILENCE, phone_index, phonemizer
-from recipes.nano.voice_change import (
+from recipes.nano.data.corpus import Utterance, write_audio
+from recipes.nano.data.phones import phone_words, phonemizer
+from recipes.nano.data.plan import drawn
+from recipes.nano.data.symbols import SILENCE, phone_index
+from recipes.nano.data.transform import changed
+from recipes.nano.data.voice_change import (
     CHANGES,
     VoiceChange,
     change_pitch,
@@ -32,7 +34,13 @@ from recipes.nano.voice_change import (
     warp_frequencies,
 )
 
+__all__ = ["ExposedVoice", "pseudo_speaker", "render", "sentences", "synthesize_one"]
+
 FRAME_RATE = dsp.SR / dsp.HOP
+#: Sentences of one pseudo-speaker: a voice to speak in needs another recording of it.
+SENTENCES_PER_SPEAKER = 4
+#: Factor on the synthesizer's level.
+LEVEL = 0.6
 #: Durations of the network count pairs of 12.5 ms frames.
 FRAMES_PER_STEP = 2
 #: Seconds by which the sound runs ahead of the predicted durations: where fricatives and speech
@@ -79,6 +87,12 @@ class ExposedVoice:
         silence, seconds = phones[0]
         phones[0] = silence, max(0.0, seconds - LEAD)
         return [s[0] for s in spectra], phones
+
+
+@lru_cache(maxsize=1)
+def exposed_voice() -> ExposedVoice:
+    """The synthesizer of this process."""
+    return ExposedVoice()
 
 
 def render(
@@ -133,60 +147,65 @@ def pseudo_speaker(rng: random.Random) -> VoiceChange:
     )
 
 
-def sentences(manifest: str, count: int, rng: random.Random) -> list[str]:
-    """Sentences of a corpus, then word salads of its vocabulary for new phone sequences."""
-    texts = sorted({u.text for u in read_manifest(manifest) if u.text and u.lang == "en"})
-    texts = [t.lower() if t.isupper() else t for t in texts]
-    texts = [t for t in texts if 3 <= len(t.split()) <= 40]
-    words = sorted({w.strip(".,;:!?\"'").lower() for t in texts for w in t.split()} - {""})
-    rng.shuffle(texts)
-    out = texts[:count]
+def sentences(texts: Iterable[str], count: int, rng: random.Random) -> list[str]:
+    """Sentences of a corpus, then word salads of its vocabulary for new phone sequences.
+
+    Args:
+        texts: English.
+        count: how many are wanted.
+        rng: order and salads.
+
+    Returns:
+        So many sentences.
+
+    Raises:
+        ValueError: no text has 3 to 30 words.
+    """
+    known = sorted({t.lower() if t.isupper() else t for t in texts})
+    known = [t for t in known if 3 <= len(t.split()) <= 30]
+    if not known:
+        raise ValueError("the corpus has no English text of 3 to 30 words to be spoken")
+    words = sorted({w.strip(".,;:!?\"'").lower() for t in known for w in t.split()} - {""})
+    rng.shuffle(known)
+    out = known[:count]
     while len(out) < count:
         out.append(" ".join(rng.choice(words) for _ in range(rng.randint(5, 12))) + ".")
     return out
 
 
-def main() -> None:
-    """Render every sentence once neutral and ``--edits`` times changed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--texts", required=True, help="corpus manifest whose sentences are spoken")
-    parser.add_argument("-o", "--out", required=True)
-    parser.add_argument("--count", type=int, default=4000)
-    parser.add_argument("--edits", type=int, default=2, help="changed renderings per sentence")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    rng = random.Random(args.seed)
-    voice, out, rows = ExposedVoice(), Path(args.out), []
-    for number, text in enumerate(track(sentences(args.texts, args.count, rng), "synthesize")):
-        speaker = pseudo_speaker(rng)
-        changes = ["none", *rng.sample(sorted(CHANGES), args.edits)]
-        phonemes = " ".join(phonemizer().phonemize(text))[:390]
-        spectra, phones = voice(phonemes, 1.0)
-        for change in changes:
-            rule = CHANGES.get(change, VoiceChange())
-            key = f"syn{number:05d}" + (
-                "" if change == "none" else "-" + change.replace(":", "-").replace(" ", "_")
-            )
-            samples = render(spectra, speaker, rule, zlib.crc32(key.encode()))
-            path = out / "audio" / f"{key}.flac"
-            write_audio(path, samples * 0.6, dsp.SR)
-            rate = speaker.rate * rule.rate
-            timed = [[phone, round(seconds / rate, 4)] for phone, seconds in phones]
-            rows.append(
-                Utterance(
-                    id=key,
-                    path=str(path),
-                    speaker=f"syn{number:05d}",
-                    text=text,
-                    labels={"phones": timed},
-                    change=change,
-                    source="" if change == "none" else f"syn{number:05d}",
-                )
-            )
-    write_manifest(
-        out / "manifest.jsonl", (replace(r, path=str(Path(r.path).resolve())) for r in rows)
-    )
+def synthesize_one(item: tuple[int, str], out: Path, edits: float, seed: int) -> list[Utterance]:
+    """Render a sentence once neutral and some times changed.
 
+    Args:
+        item: number and sentence; several sentences in a row are of one pseudo-speaker.
+        out: folder of the stage.
+        edits: changed renderings, on average.
+        seed: of speakers and changes.
 
-if __name__ == "__main__":
-    main()
+    Returns:
+        The rows, the neutral one first.
+    """
+    number, text = item
+    key, who = f"syn{number:05d}", f"syn-v{number // SENTENCES_PER_SPEAKER:05d}"
+    rng = random.Random(zlib.crc32(f"{seed}{key}".encode()))
+    speaker = pseudo_speaker(random.Random(zlib.crc32(f"{seed}{who}".encode())))
+    spectra, phones = exposed_voice()(" ".join(phonemizer().phonemize(text))[:390], 1.0)
+    labels: dict[str, Any] = {
+        "phones": [[phone, round(seconds / speaker.rate, 4)] for phone, seconds in phones]
+    }
+    words = phone_words(text)
+    if sum(len(said) for _, said in words) == sum(phone != SILENCE for phone, _ in phones):
+        labels["words"] = [[word, len(said)] for word, said in words]
+    neutral = Utterance(
+        key, str(out / "audio" / f"{key}.flac"), who, text, labels=labels, licence="Apache-2.0",
+        made="engine", engine=f"hibari-tts {version('hibari-tts')}",
+    )  # fmt: skip
+    sound = render(spectra, speaker, VoiceChange(), zlib.crc32(key.encode()))
+    write_audio(neutral.path, sound * LEVEL, dsp.SR)
+    rows = [neutral]
+    for change in drawn(CHANGES, edits, rng):
+        row = changed(neutral, change, out / "audio", len(sound) / dsp.SR)
+        other = render(spectra, speaker, CHANGES[change], zlib.crc32(row.id.encode()))
+        write_audio(row.path, other * LEVEL, dsp.SR)
+        rows.append(row)
+    return rows

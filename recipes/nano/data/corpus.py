@@ -13,6 +13,8 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from stepaudio.hub import write_atomic
+
 __all__ = ["Utterance", "read_audio", "read_manifest", "write_audio", "write_manifest"]
 
 
@@ -29,6 +31,10 @@ class Utterance:
         labels: frame-level facts, e.g. ``phones`` as ``[index, seconds]`` pairs.
         change: what was done to the recording, ``"none"`` for an untouched one.
         source: id of the recording this one was made from, empty if none.
+        licence: of the recording, or of the engine that spoke.
+        made: by whom the row sounds as it does: ``"human"`` (a person, as recorded), ``"rule"``
+            (a person or an engine, then changed by rule) or ``"engine"`` (as an engine spoke).
+        engine: that spoke, with its version; empty for a person.
     """
 
     id: str
@@ -39,6 +45,9 @@ class Utterance:
     labels: dict[str, Any] | None = None
     change: str = "none"
     source: str = ""
+    licence: str = ""
+    made: str = "human"
+    engine: str = ""
 
 
 def read_manifest(path: str | Path) -> list[Utterance]:
@@ -64,6 +73,7 @@ def read_manifest(path: str | Path) -> list[Utterance]:
         kept["path"] = str((path.parent / row["path"]).resolve())
         kept["text"] = row.get("text") or ""
         kept["lang"] = row.get("lang") or "xx"
+        kept["licence"] = row.get("licence") or ""
         rows.append(Utterance(**kept))
     return rows
 
@@ -73,13 +83,15 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     base = path.parent.resolve()
-    with path.open("w", encoding="utf-8") as file:
-        for utterance in utterances:
-            row = asdict(utterance)
-            target = Path(utterance.path).resolve()
-            if target.is_relative_to(base):
-                row["path"] = str(target.relative_to(base))
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    lines = []
+    for utterance in utterances:
+        row = asdict(utterance)
+        target = Path(utterance.path).resolve()
+        if target.is_relative_to(base):
+            row["path"] = str(target.relative_to(base))
+        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+    text = "".join(lines)
+    write_atomic(path, lambda part: part.write_text(text, encoding="utf-8"), force=True)
 
 
 def read_audio(path: str | Path, sample_rate: int) -> npt.NDArray[np.float32]:

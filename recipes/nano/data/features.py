@@ -1,9 +1,10 @@
-"""Stage 2: what the trainings read, computed once per recording.
+"""What the trainings read, computed once per recording.
 
 A folder holds ``index.jsonl`` and one flat float16 file per kind of feature; opening it maps the
-files, so nothing is read until a training touches it.
+files, so nothing is read until a training touches it. A recording counts once its line of the index
+is written; a command that was stopped cuts off what came after the last line and goes on.
 
-    python -m recipes.nano.features MANIFEST [MANIFEST ...] -o runs/nano/features
+    python -m recipes.nano.data.features MANIFEST [MANIFEST ...] -o runs/nano/features
 """
 
 from __future__ import annotations
@@ -11,31 +12,36 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyworld
 import soxr
 import torch
+import torch.nn.functional as F
 from rich.progress import track
 
-from recipes.nano.corpus import Utterance, read_audio, read_manifest
-from recipes.nano.phones import SILENCE
+from recipes.nano.data.corpus import Utterance, read_audio, read_manifest
+from recipes.nano.data.symbols import SILENCE, UNKNOWN_PHONE
+from stepaudio.audio import Audio
 from stepaudio.decoder.mel import log_mel
+from stepaudio.plotting import track_pitch
 from stepaudio.tokenizers.features import kaldi_fbank
 from stepaudio.tokenizers.preprocess import normalize_energy
 from stepaudio.tokenizers.whisper_mel import log_mel as whisper_log_mel
 from stepaudio.types import MelSpec
 
-__all__ = ["FRAME_SECONDS", "KINDS", "UNKNOWN_PHONE", "Features"]
+__all__ = ["FRAME_SECONDS", "KINDS", "Features", "build"]
 
 #: Channels and frames per second of each kind; ``target`` holds phone, log F0, voicing, energy.
 KINDS = {"fbank": (80, 100), "whisper": (128, 100), "mel": (80, 50), "target": (4, 50)}
-UNKNOWN_PHONE = -1
+#: Pitches of other frequencies are none.
+LOWEST_HZ, HIGHEST_HZ = 58.0, 500.0
 #: Phones are decided every 20 ms.
 FRAME_SECONDS = 0.02
 
@@ -51,8 +57,27 @@ def frame_labels(phones: list[tuple[int, float]], frames: int) -> torch.Tensor:
     return labels
 
 
-def compute(utterance: Utterance) -> dict[str, npt.NDArray[np.float16]]:
-    """All features of one recording, each ``[T, C]``."""
+def targets(samples: torch.Tensor, mel: torch.Tensor, utterance: Utterance) -> torch.Tensor:
+    """What the semantic tokenizer learns beside the mel, ``[T, 4]`` every 20 ms.
+
+    Pitch comes from the library's own tracker: DIO, which was here before, calls many voiced frames
+    unvoiced (``docs/experiments/nano.md``).
+    """
+    frames = len(mel)
+    found = torch.zeros(frames, 4)
+    phones = (utterance.labels or {}).get("phones")
+    found[:, 0] = UNKNOWN_PHONE if phones is None else frame_labels(phones, frames)
+    f0 = track_pitch(Audio(samples, 16000), hop=round(16000 * FRAME_SECONDS))[:frames]
+    f0 = F.pad(f0, (0, frames - len(f0)), value=torch.nan)
+    voiced = (f0 >= LOWEST_HZ) & (f0 <= HIGHEST_HZ)
+    found[:, 1] = torch.where(voiced, f0, torch.ones(())).log()
+    found[:, 2] = voiced.float()
+    found[:, 3] = mel.exp().mean(dim=1).log()
+    return found
+
+
+def compute(utterance: Utterance, kinds: Collection[str]) -> dict[str, npt.NDArray[np.float16]]:
+    """Features of one recording, each ``[T, C]``."""
     torch.set_num_threads(1)
     samples = read_audio(utterance.path, 16000)
     x = torch.from_numpy(samples)
@@ -60,26 +85,13 @@ def compute(utterance: Utterance) -> dict[str, npt.NDArray[np.float16]]:
     spec = MelSpec()
     wide = torch.from_numpy(soxr.resample(samples, 16000, spec.sample_rate))
     mel = log_mel(wide, spec).T
-    frames = len(mel)
-    f0, _ = pyworld.dio(
-        samples.astype(np.float64), 16000, 65.0, 600.0, 2.0, FRAME_SECONDS * 1000, 4
-    )
-    f0 = np.pad(f0, (0, max(0, frames - len(f0))))[:frames]
-    voiced = f0 > 0
-    target = np.zeros((frames, 4), np.float32)
-    if utterance.labels and "phones" in utterance.labels:
-        target[:, 0] = frame_labels(utterance.labels["phones"], frames).numpy()
-    else:
-        target[:, 0] = UNKNOWN_PHONE
-    target[:, 1] = np.log(np.where(voiced, f0, 1.0))
-    target[:, 2] = voiced
-    target[:, 3] = mel.exp().mean(dim=1).log().numpy()
-    return {
-        "fbank": kaldi_fbank(level, window="hamming", scale=32768.0).half().numpy(),
-        "whisper": whisper_log_mel(level).T.half().numpy(),
-        "mel": mel.half().numpy(),
-        "target": target.astype(np.float16),
+    made: dict[str, Callable[[], torch.Tensor]] = {
+        "fbank": lambda: kaldi_fbank(level, window="hamming", scale=32768.0),
+        "whisper": lambda: whisper_log_mel(level).T,
+        "mel": lambda: mel,
+        "target": lambda: targets(x, mel, utterance),
     }
+    return {kind: made[kind]().half().numpy() for kind in kinds}
 
 
 class Features:
@@ -91,6 +103,7 @@ class Features:
         self.files = {
             kind: np.memmap(folder / f"{kind}.f16", np.float16, "r").reshape(-1, channels)
             for kind, (channels, _) in KINDS.items()
+            if (folder / f"{kind}.f16").exists()
         }
         aligned = folder / "phones.npy"
         self.phones = np.load(aligned, mmap_mode="r") if aligned.exists() else None
@@ -100,7 +113,7 @@ class Features:
 
     def seconds(self, item: int) -> float:
         """Length of one recording."""
-        return float(self.rows[item]["spans"]["mel"][1]) / KINDS["mel"][1]
+        return float(self.rows[item]["spans"]["target"][1]) / KINDS["target"][1]
 
     def get(
         self, item: int, kind: str, start: float = 0.0, seconds: float | None = None
@@ -116,24 +129,54 @@ class Features:
         return found
 
 
-def build(utterances: Sequence[Utterance], out: Path, workers: int) -> None:
-    """Compute and write the features of all recordings."""
+def build(
+    utterances: Sequence[Utterance], out: Path, workers: int, kinds: Collection[str] = tuple(KINDS)
+) -> None:
+    """Compute and write the features of all recordings, going on where a run before stopped.
+
+    Args:
+        utterances: in the order of the index.
+        out: the folder.
+        workers: processes.
+        kinds: of :data:`KINDS`.
+
+    Raises:
+        ValueError: the folder holds features of other recordings.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    at = dict.fromkeys(KINDS, 0)
-    files = {kind: (out / f"{kind}.f16").open("wb") for kind in KINDS}
-    with (out / "index.jsonl").open("w") as index, ProcessPoolExecutor(workers) as pool:
-        results = pool.map(compute, utterances, chunksize=8)
-        for utterance, arrays in track(
-            zip(utterances, results, strict=True), "features", len(utterances)
-        ):
+    at = dict.fromkeys(kinds, 0)
+    done = _whole_lines(out / "index.jsonl")
+    if [row["id"] for row in done] != [u.id for u in utterances[: len(done)]]:
+        raise ValueError(f"{out} holds features of other recordings; name another folder")
+    if done:
+        at = {kind: sum(span) for kind, span in done[-1]["spans"].items()}
+    files = {kind: (out / f"{kind}.f16").open("ab") for kind in kinds}
+    for kind, file in files.items():
+        file.truncate(at[kind] * KINDS[kind][0] * np.dtype(np.float16).itemsize)
+    left = utterances[len(done) :]
+    work = partial(compute, kinds=tuple(kinds))
+    with (out / "index.jsonl").open("a") as index, ProcessPoolExecutor(workers) as pool:
+        results = pool.map(work, left, chunksize=8)
+        for utterance, arrays in track(zip(left, results, strict=True), "features", len(left)):
             spans = {}
             for kind, array in arrays.items():
                 files[kind].write(np.ascontiguousarray(array).tobytes())
+                files[kind].flush()
                 spans[kind] = [at[kind], len(array)]
                 at[kind] += len(array)
             index.write(json.dumps(asdict(utterance) | {"spans": spans}, ensure_ascii=False) + "\n")
+            index.flush()
     for file in files.values():
         file.close()
+
+
+def _whole_lines(index: Path) -> list[dict[str, Any]]:
+    """Rows of an index; a line that a stop left half written is cut off."""
+    found = index.read_bytes() if index.exists() else b""
+    whole = found[: found.rfind(b"\n") + 1]
+    if whole != found:
+        index.write_bytes(whole)
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def main() -> None:

@@ -1,12 +1,12 @@
-"""Beside any data stage: are the words still there? Error rates of a sample, per change.
+"""Beside any data stage: are the words still there, and does it sound well? A sample, per change.
 
 A change that costs words teaches the editor to lose them. Rows are drawn evenly from every change,
 heard by Whisper, and reported with intervals that resample speakers. With ``--keep`` rows heard
 worse than ``--worst`` are left out of a new manifest, and so is what was made from them; rows that
 were not heard stay.
 
-    python -m recipes.nano.gate MANIFEST -o runs/nano/gate --count 60
-    python -m recipes.nano.gate MANIFEST -o runs/nano/gate --count 0 --worst 0.5 --keep KEPT.jsonl
+    python -m recipes.nano.data.gate MANIFEST -o runs/nano/gate --count 60
+    python -m recipes.nano.data.gate MANIFEST -o runs/nano/gate --count 0 --keep KEPT.jsonl
 """
 
 from __future__ import annotations
@@ -23,18 +23,22 @@ from typing import Any
 
 from rich.progress import track
 
-from recipes.nano.corpus import Utterance, read_manifest, write_manifest
-from recipes.nano.journal import Journal
+from recipes.nano.data.corpus import Utterance, read_manifest, write_manifest
+from recipes.nano.data.journal import Journal
 from stepaudio.audio import Audio
-from stepaudio.evaluation.bootstrap import pooled_interval
-from stepaudio.evaluation.contracts import ModelId, Sample
+from stepaudio.evaluation.bootstrap import mean_interval, pooled_interval
+from stepaudio.evaluation.contracts import Metric, ModelId, Sample
+from stepaudio.evaluation.quality import Dnsmos
 from stepaudio.evaluation.words import WhisperRecognizer, WordErrors
 
-__all__ = ["drawn_evenly", "kept", "rates", "spoken", "table"]
+__all__ = ["drawn_evenly", "hear", "kept", "rates", "spoken", "table"]
 
 ALL = "all"
 #: A rate: errors and what should be there, as :class:`WordErrors` names them.
 RATES = {"wer": ("word_errors", "words"), "cer": ("char_errors", "chars")}
+
+#: DNSMOS's guess of a listener's opinion, 1 to 5.
+MOS = "p808"
 
 Numbers = Mapping[str, float | None]
 
@@ -59,37 +63,40 @@ def drawn_evenly(rows: Sequence[Utterance], count: int, seed: int) -> list[Utter
 
 
 def rates(rows: Sequence[Utterance], heard: Mapping[str, Numbers]) -> dict[str, Any]:
-    """Pooled error rates per change and of all rows, with 95 % intervals.
+    """Pooled error rates and mean opinion per change and of all rows, with 95 % intervals.
 
     Args:
         rows: those heard.
-        heard: numbers of :class:`WordErrors` by id.
+        heard: numbers of the metrics by id.
 
     Returns:
-        Per change the ``wer`` and ``cer`` as :class:`Interval` fields.
+        Per change the ``wer``, ``cer`` and ``p808`` as :class:`Interval` fields.
     """
     out = {}
     for change in (*sorted({row.change for row in rows}), ALL):
         chosen = [row for row in rows if change in (ALL, row.change)]
+        speakers = [row.speaker for row in chosen]
         out[change] = {
             name: asdict(
                 pooled_interval(
                     [heard[row.id][errors] for row in chosen],
                     [heard[row.id][reference] for row in chosen],
-                    [row.speaker for row in chosen],
+                    speakers,
                 )
             )
             for name, (errors, reference) in RATES.items()
         }
+        sounding = mean_interval([heard[row.id].get(MOS) for row in chosen], speakers)
+        out[change][MOS] = asdict(sounding)
     return out
 
 
 def table(report: Mapping[str, Any]) -> str:
     """The rates as a Markdown table."""
-    lines = ["| change | rows | speakers | WER | CER |", "|---|---|---|---|---|"]
+    lines = ["| change | rows | speakers | WER | CER | P808 |", "|---|---|---|---|---|---|"]
     for change, found in report["changes"].items():
         cells = [str(found["cer"]["n"]), str(found["cer"]["speakers"])]
-        for name in RATES:
+        for name in (*RATES, MOS):
             value, low, high = (found[name][key] for key in ("value", "low", "high"))
             cell = "-" if value is None else f"{value:.2f}"
             cells.append(cell if low is None else f"{cell} ({low:.2f}–{high:.2f})")
@@ -118,48 +125,76 @@ def kept(rows: Iterable[Utterance], heard: Mapping[str, Numbers], worst: float) 
     return [row for row in rows if not bad(row.id) and not bad(row.source)]
 
 
-def listen(rows: Sequence[Utterance], words: WordErrors, journal: Journal) -> None:
-    """Count the errors of every row that is not in the journal."""
+def listen(rows: Sequence[Utterance], metrics: Sequence[Metric], journal: Journal) -> None:
+    """Measure every row that is not in the journal."""
     for row in track([r for r in rows if r.id not in journal], "gate"):
         sample = Sample(row.id, Audio.load(row.path), spoken(row.text), row.lang)
-        journal.add(row.id, dict(words.measure([sample])[0]))
+        numbers = [metric.measure([sample])[0] for metric in metrics]
+        journal.add(row.id, {name: value for found in numbers for name, value in found.items()})
+
+
+def hear(
+    rows: Sequence[Utterance], out: Path, count: int, *, model: str = "tiny.en", mos: bool = False,
+    seed: int = 0, threads: int = 1,
+) -> dict[str, Numbers]:  # fmt: skip
+    """Listen to a sample and write ``gate.json`` and ``gate.md``.
+
+    Args:
+        rows: of a manifest.
+        out: the folder; what was heard before is not heard again.
+        count: rows to listen to; 0: all.
+        model: Whisper size; an English one hears no other language.
+        mos: also guess how good it sounds (DNSMOS P.808).
+        seed: of the sample.
+        threads: of the recognizer.
+
+    Returns:
+        Numbers of the metrics by id.
+    """
+    words = WordErrors(WhisperRecognizer(model, threads=threads))
+    metrics: list[Metric] = [words, Dnsmos()] if mos else [words]
+    identities: list[ModelId] = [metric.model for metric in metrics]
+    chosen = drawn_evenly(
+        [row for row in rows if words.recognizer.understands(row.lang)], count, seed
+    )
+    # What other models heard is another matter.
+    journal = Journal(out / f"heard-{Path(model).name}{'-mos' if mos else ''}.jsonl")
+    listen(chosen, metrics, journal)
+    report = {
+        "models": [asdict(identity) for identity in identities],
+        "seed": seed,
+        "changes": rates(chosen, journal.done),
+    }
+    (out / "gate.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    (out / "gate.md").write_text(table(report) + "\n", encoding="utf-8")
+    return journal.done
 
 
 def main() -> None:
     """Write ``gate.json`` and ``gate.md``, and the kept rows if asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("manifest")
-    parser.add_argument("-o", "--out", required=True)
+    parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=200, help="rows heard; 0: all")
     parser.add_argument("--model", default="tiny.en", help="Whisper size; base for Chinese")
+    parser.add_argument("--mos", action="store_true", help="also DNSMOS (speechmos)")
     parser.add_argument("--worst", type=float, default=0.5)
     parser.add_argument("--keep", help="manifest to write without the worse rows")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    out = Path(args.out)
     if args.keep and Path(args.keep).exists():
         parser.error(f"{args.keep} exists; name a new manifest")
-    manifest = read_manifest(args.manifest)
-    rows = drawn_evenly(manifest, args.count, args.seed)
-    words = WordErrors(WhisperRecognizer(args.model, threads=args.threads))
-    model: ModelId = words.model
-    # What another model heard is another matter.
-    journal = Journal(out / f"heard-{Path(args.model).name}.jsonl")
-    listen(rows, words, journal)
-    report = {
-        "manifest": Path(args.manifest).parent.name,
-        "recognizer": asdict(model),
-        "seed": args.seed,
-        "changes": rates(rows, journal.done),
-    }
+    rows = read_manifest(args.manifest)
+    heard = hear(
+        rows, args.out, args.count, model=args.model, mos=args.mos, seed=args.seed,
+        threads=args.threads,
+    )  # fmt: skip
+    print((args.out / "gate.md").read_text(encoding="utf-8"))
     if args.keep:
-        chosen = kept(manifest, journal.done, args.worst)
+        chosen = kept(rows, heard, args.worst)
         write_manifest(args.keep, chosen)
-        report["kept"] = {"worst": args.worst, "rows": len(chosen), "of": len(manifest)}
-    (out / "gate.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
-    (out / "gate.md").write_text(table(report) + "\n", encoding="utf-8")
-    print(table(report))
+        print(f"{len(chosen)} of {len(rows)} rows kept")
 
 
 if __name__ == "__main__":

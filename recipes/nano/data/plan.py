@@ -1,0 +1,107 @@
+"""How much of everything makes so many hours.
+
+What is beyond the corpus itself is shared out (:data:`SHARES`); texts, speakers and edits per
+recording follow from that and from how long a row of each stage is. The corpus is what it is: more
+hours mean more synthetic speakers and more edits of the same people.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from recipes.nano.data.voice_change import CHANGES
+
+__all__ = ["SHARES", "Plan", "drawn", "planned"]
+
+#: Of the hours beyond the corpus, by stage.
+SHARES = {
+    "synthetic": 0.30, "kokoro-en": 0.03, "kokoro-zh": 0.05, "transform": 0.36,
+    "nonverbal": 0.10, "noise": 0.10, "silence": 0.06,
+}  # fmt: skip
+#: Mean seconds of a row: one sentence of hibari-tts, of Kokoro in English and in Mandarin.
+SYNTHETIC, ENGLISH, MANDARIN = 4.0, 4.0, 6.0
+#: Changed renderings of a synthetic sentence: they cost nearly nothing once it has been computed.
+SYNTHETIC_EDITS = 3.0
+#: Length against the recording it is made from: changes by rule, a sound put in, silence rows.
+CHANGED = sum(1 / change.rate for change in CHANGES.values()) / len(CHANGES)
+WITH_SOUND, SILENCE_ROWS = 1.25, 1.9
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the stages make.
+
+    Attributes:
+        hours: expected of each stage.
+        synthetic: sentences of hibari-tts; each is also changed :data:`SYNTHETIC_EDITS` times.
+        english: sentences of Kokoro in English.
+        mandarin: sentences of Kokoro in Mandarin.
+        edits: changed recordings of each piece, on average.
+        sounds: recordings with a sound put in, of each piece.
+        noisy: recordings with noise, of each piece.
+        silence: share of the pieces that are trimmed and lengthened.
+    """
+
+    hours: dict[str, float]
+    synthetic: int
+    english: int
+    mandarin: int
+    edits: float
+    sounds: float
+    noisy: float
+    silence: float
+
+
+def planned(hours: float, corpus_hours: float) -> Plan:
+    """What makes so many hours.
+
+    Args:
+        hours: wanted in all.
+        corpus_hours: of recorded speech.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ValueError: the corpus alone is longer.
+    """
+    rest = hours - corpus_hours
+    if rest <= 0:
+        raise ValueError(f"the corpus alone has {corpus_hours:.1f} h; ask for more than that")
+    given = {stage: share * rest for stage, share in SHARES.items()}
+    pieces = corpus_hours + given["kokoro-en"] + given["kokoro-zh"]
+    edits = given["transform"] / (pieces * CHANGED)
+    silence = given["silence"] / (pieces * SILENCE_ROWS)
+    return Plan(
+        hours={stage: round(value, 2) for stage, value in given.items()},
+        synthetic=_count(given["synthetic"], SYNTHETIC * (1 + SYNTHETIC_EDITS * CHANGED)),
+        english=_count(given["kokoro-en"], ENGLISH),
+        mandarin=_count(given["kokoro-zh"], MANDARIN),
+        edits=round(edits, 3),
+        sounds=round(given["nonverbal"] / (pieces * WITH_SOUND), 3),
+        noisy=round(given["noise"] / pieces, 3),
+        silence=round(silence, 3),
+    )
+
+
+def _count(hours: float, seconds: float) -> int:
+    """Sentences of so many seconds in so many hours, at least one."""
+    return max(1, round(hours * 3600 / seconds))
+
+
+def drawn(choices: Iterable[str], mean: float, rng: random.Random) -> list[str]:
+    """Some of the choices, so many on average: the whole number below it, or one more.
+
+    Args:
+        choices: what there is; none is taken twice.
+        mean: number wanted; more than there are gives all.
+        rng: draws.
+
+    Returns:
+        The chosen ones.
+    """
+    pool = sorted(choices)
+    count = int(mean) + (rng.random() < mean % 1)
+    return rng.sample(pool, min(count, len(pool)))

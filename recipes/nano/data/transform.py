@@ -1,0 +1,73 @@
+"""Stage: voices changed by rule: parallel recordings of the same person and words.
+
+Pitch, envelope and noise of a recording (:mod:`recipes.nano.data.world`) are moved by the same
+rules as the synthetic speech (:mod:`recipes.nano.data.voice_change`).
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recipes.nano.data.corpus import Utterance, read_audio, write_audio
+from recipes.nano.data.plan import drawn
+from recipes.nano.data.timeline import even
+from recipes.nano.data.voice_change import CHANGES
+from recipes.nano.data.world import RATE, Analysed
+
+__all__ = ["changed", "transform_one"]
+
+
+def changed(source: Utterance, change: str, folder: Path, seconds: float) -> Utterance:
+    """The row of a recording after a change by rule.
+
+    Args:
+        source: before the change.
+        change: a key of :data:`recipes.nano.data.voice_change.CHANGES`.
+        folder: where the recording is written.
+        seconds: length of the source.
+
+    Returns:
+        The row; nothing is written yet.
+    """
+    name, rate = f"{source.id}-{change.replace(':', '-').replace(' ', '_')}", CHANGES[change].rate
+    labels: dict[str, Any] = {"times": even(seconds, rate)}
+    for kind in ("words", "phones"):
+        if kind in (source.labels or {}):
+            labels[kind] = (source.labels or {})[kind]
+    if "phones" in labels:
+        labels["phones"] = [[phone, round(s / rate, 4)] for phone, s in labels["phones"]]
+    return replace(
+        source, id=name, path=str(folder / f"{name}.flac"), labels=labels, change=change,
+        source=source.id, made="rule",
+    )  # fmt: skip
+
+
+def transform_one(source: Utterance, out: Path, edits: float, seed: int) -> list[Utterance]:
+    """Render one recording with some of the rules.
+
+    Args:
+        source: at most a few seconds long.
+        out: folder of the stage.
+        edits: changed recordings of it, on average.
+        seed: of the choice of rules.
+
+    Returns:
+        The rows.
+    """
+    torch.set_num_threads(1)
+    rng = random.Random(zlib.crc32(f"{seed}{source.id}".encode()))
+    names = drawn(CHANGES, edits, rng)
+    if not names:
+        return []
+    samples = read_audio(source.path, RATE)
+    analysed = Analysed(samples)
+    rows = [changed(source, name, out / "audio", len(samples) / RATE) for name in names]
+    for row in rows:
+        write_audio(row.path, analysed.render(CHANGES[row.change]), RATE)
+    return rows

@@ -1,0 +1,323 @@
+"""Rows of tokens for the language model: edits, and words spoken in a given voice."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from recipes.nano.codes import Codes
+from recipes.nano.data.features import Features
+from recipes.nano.data.words import Word, timed_words
+from recipes.nano.guidance import EXACT, ROUGH, token_times
+from recipes.nano.lm_pairs import SHORTEST, pairs_of, sentence
+from recipes.nano.prefetch import Batch
+from stepaudio.interfaces import TextTokenizer
+from stepaudio.prompts import encode_clone_prompt, encode_edit_prompt, prompt_phrases
+from stepaudio.tokenizers.interleave import interleave, to_text
+from stepaudio.tokenizers.text import BOT, EOT
+from stepaudio.tokenizers.text_training import train_text_tokenizer
+
+__all__ = ["Row", "Rows", "Stretch", "letter_times"]
+
+TEXT_VOCABULARY = 1000
+#: Seconds of a unit, and units of the longest recording taken whole.
+UNIT, LONGEST = 0.12, 80
+#: Languages that are written without spaces.
+UNSPACED = ("zh", "ja")
+
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One conversation.
+
+    Attributes:
+        ids: prompt, target and end.
+        begin: where the target begins.
+        times: ``[begin]`` when each position of the prompt is heard or spoken, in units; infinite
+            where it must not be looked at.
+        wanted: ``[J]`` the time each token of the target renders; not a number if unknown.
+        width: tolerance of the place looked at, in units.
+    """
+
+    ids: list[int]
+    begin: int
+    times: Tensor
+    wanted: Tensor
+    width: float
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Part of a recording: units, its words, and those in time from its beginning, if known."""
+
+    start: int
+    units: int
+    text: str
+    words: tuple[Word, ...]
+
+
+class Rows:
+    """Token rows of some feature folders.
+
+    Args:
+        folders: with features and codes.
+        speech: share of the rows that speak words in a given voice.
+    """
+
+    def __init__(self, folders: Sequence[str], speech: float) -> None:
+        self.features = [Features(f) for f in folders]
+        self.codes = [Codes(f) for f in folders]
+        self.pairs = [
+            p
+            for n, (f, c) in enumerate(zip(self.features, self.codes, strict=True))
+            for p in pairs_of(n, f, c)
+        ]
+        self.voices = self._voices()
+        self.spoken = [place for places in self.voices.values() for place in places]
+        if not self.pairs or (speech and not self.spoken):
+            kind = "pairs of edits" if not self.pairs else "two recordings of one speaker"
+            raise ValueError(f"there are no {kind} in {', '.join(map(str, folders))}")
+        self.speech = speech
+        texts = {t for p in self.pairs for t in (p.text, p.edit.text)}
+        texts |= {sentence(self._row(place)["text"]) for place in self.spoken}
+        self.spec = self.codes[0].spec
+        self.text = train_text_tokenizer(
+            sorted(texts - {""}),
+            TEXT_VOCABULARY + self.spec.size,
+            audio_tokens=self.spec.size,
+            phrases=prompt_phrases(),
+        )
+        self.weight = self._shares([(p.folder, p.before) for p in self.pairs])
+        self.spoken_weight = self._shares(self.spoken)
+
+    def draw(self, rng: np.random.Generator, longest: int) -> Row:
+        """One row, of a source (or a voice and a target) no longer than ``longest`` units."""
+        if rng.random() < self.speech:
+            return self.draw_speech(rng, longest)
+        return self.draw_edit(rng, longest)
+
+    def draw_edit(self, rng: np.random.Generator, longest: int) -> Row:
+        """An edit; one whose times are not known is taken whole, whatever its length."""
+        while True:
+            pair = self.pairs[int(rng.choice(len(self.pairs), p=self.weight))]
+            codes = self.codes[pair.folder]
+            before, after, text = codes.units(pair.before), codes.units(pair.after), pair.text
+            start, units, target_start, target_units = 0, before, 0, after
+            if pair.croppable and before > longest:
+                units = int(rng.integers(max(SHORTEST, longest // 2), longest + 1))
+                start = int(rng.integers(0, before - units + 1))
+                assert pair.line is not None
+                ends = pair.line.to_row([start * UNIT, (start + units) * UNIT]) / UNIT
+                target_start = round(float(ends[0]))
+                target_units = min(after, round(float(ends[1]))) - target_start
+                text = text and self._words_between((pair.folder, pair.before), start, units)
+                if target_units < 2 or (pair.text and not text):
+                    continue
+            elif max(before, after) > LONGEST:
+                continue
+            source = codes.tokens(pair.before, start, units)
+            target = codes.tokens(pair.after, target_start, target_units)
+            prompt = encode_edit_prompt(self.text, pair.edit, to_text(source), text)
+            answer = interleave(target, offset=self.text.audio_offset).tolist()
+            times = torch.full((len(prompt),), torch.inf)
+            first = next(n for n, i in enumerate(prompt) if i >= self.text.audio_offset)
+            count = len(source.linguistic) + len(source.semantic)
+            times[first : first + count] = token_times(torch.arange(count))
+            wanted = torch.full((len(answer),), torch.nan)
+            if pair.line is not None:
+                said = token_times(torch.arange(len(answer))).double() + target_start
+                heard = pair.line.to_source((said * UNIT).numpy()) / UNIT - start
+                wanted = torch.from_numpy(heard).float()
+            width = ROUGH if self._synthetic((pair.folder, pair.before)) else EXACT
+            return self._finished(prompt, answer, times, wanted, width)
+
+    def draw_speech(self, rng: np.random.Generator, longest: int) -> Row:
+        """Words to be spoken in the voice of another recording (paper, zero-shot speech)."""
+        while True:
+            place = self.spoken[int(rng.choice(len(self.spoken), p=self.spoken_weight))]
+            row = self._row(place)
+            mates = self.voices[row["speaker"], row["lang"]]
+            voice = mates[int(rng.integers(len(mates)))]
+            if voice == place or self._row(voice)["text"] == row["text"]:
+                continue
+            said, sample = (self._stretch(p, rng, longest) for p in (place, voice))
+            if said is None or sample is None:
+                continue
+            target = self.codes[place[0]].tokens(place[1], said.start, said.units)
+            source = self.codes[voice[0]].tokens(voice[1], sample.start, sample.units)
+            prompt = encode_clone_prompt(self.text, said.text, sample.text, to_text(source))
+            answer = interleave(target, offset=self.text.audio_offset).tolist()
+            wanted = torch.full((len(answer),), torch.nan)
+            if said.words:
+                wanted = token_times(torch.arange(len(answer))).float()
+            times = letter_times(self.text, prompt, said)
+            return self._finished(prompt, answer, times, wanted, ROUGH)
+
+    def batch(self, rng: np.random.Generator, longest: int, tokens: int) -> Batch:
+        """As many rows as fit into ``tokens`` positions, padding included.
+
+        Args:
+            rng: source of everything.
+            longest: of a source, in units.
+            tokens: positions of a step.
+
+        Returns:
+            ``ids`` ``[B, T + 1]``, padded at the end. ``places`` among the ``B * T`` positions
+            that predict what is learned, and the ``targets`` they predict, ``[N]``. What
+            :func:`recipes.nano.guidance.misplaced` reads: ``asked`` and ``wanted`` ``[B, J]``,
+            ``times`` ``[B, T]`` and ``width`` ``[B]``.
+        """
+        drawn: list[Row] = []
+        width = 0
+        while True:
+            row = self.draw(rng, longest)
+            wider = max(width, len(row.ids))
+            if drawn and wider * (len(drawn) + 1) > tokens:
+                break
+            drawn.append(row)
+            width = wider
+        asked = [torch.arange(row.begin - 1, len(row.ids) - 1) for row in drawn]
+        places = [positions + line * (width - 1) for line, positions in enumerate(asked)]
+        times = torch.full((len(drawn), width - 1), torch.inf)
+        for line, row in enumerate(drawn):
+            times[line, : row.begin] = row.times
+        return {
+            "ids": pad_sequence([torch.tensor(row.ids) for row in drawn], batch_first=True),
+            "places": torch.cat(places),
+            "targets": torch.cat([torch.tensor(row.ids[row.begin :]) for row in drawn]),
+            "asked": pad_sequence([p[:-1] for p in asked], batch_first=True, padding_value=-1),
+            "wanted": pad_sequence(
+                [row.wanted for row in drawn], batch_first=True, padding_value=torch.nan
+            ),
+            "times": times,
+            "width": torch.tensor([row.width for row in drawn]),
+        }
+
+    def _finished(
+        self, prompt: list[int], answer: list[int], times: Tensor, wanted: Tensor, width: float
+    ) -> Row:
+        ids = [*prompt, *answer, self.text.token_id(EOT)]
+        return Row(ids, len(prompt), times, wanted, width)
+
+    def _row(self, place: Place) -> dict[str, Any]:
+        row: dict[str, Any] = self.features[place[0]].rows[place[1]]
+        return row
+
+    def _synthetic(self, place: Place) -> bool:
+        """Whether nobody ever said it."""
+        return str(self._row(place)["id"]).startswith("syn")
+
+    def _shares(self, places: Sequence[Place]) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """How often each is drawn: real voices, which the model will meet, two times in three."""
+        real = np.asarray([not self._synthetic(place) for place in places], dtype=bool)
+        weight = np.where(real, 2.0 / max(1, real.sum()), 1.0 / max(1, (~real).sum()))
+        shares: np.ndarray[Any, np.dtype[np.float64]] = weight / max(weight.sum(), 1e-9)
+        return shares
+
+    def _voices(self) -> dict[tuple[str, str], list[Place]]:
+        """Unchanged recordings by speaker and language, where there are at least two texts.
+
+        Not those that were cut to pieces: a piece as the voice would say the words to be spoken.
+        """
+        found: dict[tuple[str, str], list[Place]] = defaultdict(list)
+        for folder, (features, codes) in enumerate(zip(self.features, self.codes, strict=True)):
+            cut = {row["id"].rpartition(".")[0] for row in features.rows}
+            for item, row in enumerate(features.rows):
+                most = np.inf if self._timed((folder, item)) else LONGEST
+                usable = row["change"] == "none" and row["text"] and row["id"] not in cut
+                if usable and SHORTEST <= codes.units(item) <= most:
+                    found[row["speaker"], row["lang"]].append((folder, item))
+        return {
+            who: places
+            for who, places in found.items()
+            if len({self._row(place)["text"] for place in places}) > 1
+        }
+
+    def _timed(self, place: Place) -> list[Word]:
+        labels = self._row(place)["labels"] or {}
+        if "words" not in labels or "phones" not in labels:
+            return []
+        return timed_words(labels["phones"], labels["words"])
+
+    def _words_between(self, place: Place, start: int, units: int) -> str:
+        """Words of a stretch: those whose middle is inside; in proportion where nobody knows."""
+        words, row = self._timed(place), self._row(place)
+        if words:
+            inside = [
+                word.text
+                for word in words
+                if start <= (word.start + word.end) / 2 / UNIT < start + units
+            ]
+            return sentence(" ".join(inside))
+        unspaced = row["lang"] in UNSPACED
+        parts = list(sentence(row["text"])) if unspaced else sentence(row["text"]).split()
+        whole = self.codes[place[0]].units(place[1])
+        first, last = (round(len(parts) * x / whole) for x in (start, start + units))
+        return ("" if unspaced else " ").join(parts[first : max(last, first + 1)])
+
+    def _stretch(self, place: Place, rng: np.random.Generator, longest: int) -> Stretch | None:
+        """Some words of a recording, as many as fit; None if the drawn one does not.
+
+        A recording whose words have no times is taken whole, whatever its length.
+        """
+        whole, words = self.codes[place[0]].units(place[1]), self._timed(place)
+        if not words:
+            return Stretch(0, whole, sentence(self._row(place)["text"]), ())
+        first = int(rng.integers(len(words))) if whole > longest else 0
+        start = int(words[first].start / UNIT)
+        last = max(
+            (n for n in range(first, len(words)) if words[n].end / UNIT <= start + longest),
+            default=-1,
+        )
+        if last < first:
+            return None
+        end = min(whole, int(np.ceil(words[last].end / UNIT)))
+        if end - start < 2:
+            return None
+        moved = tuple(
+            Word(w.text, *(t - start * UNIT for t in (w.start, w.end, w.first_end, w.last_start)))
+            for w in words[first : last + 1]
+        )
+        return Stretch(start, end - start, sentence(" ".join(w.text for w in moved)), moved)
+
+
+def letter_times(text: TextTokenizer, prompt: Sequence[int], said: Stretch) -> Tensor:
+    """When the words to be spoken are spoken, for every position of a clone prompt.
+
+    Args:
+        text: made the prompt.
+        prompt: its ids; the last turn before the assistant's holds the words and nothing else.
+        said: the words with their times.
+
+    Returns:
+        ``[T]`` units; infinite for what is not one of the words, and where times are unknown.
+    """
+    times = torch.full((len(prompt),), torch.inf)
+    if not said.words:
+        return times
+    turns = [n for n, i in enumerate(prompt) if i == text.token_id(BOT)]
+    end = max(n for n, i in enumerate(prompt) if i == text.token_id(EOT))
+    first = turns[-2] + 1
+    # Decoding drops one leading space; the words end where the turn ends.
+    lengths = [len(text.decode(prompt[first:n])) for n in range(first, end + 1)]
+    offset = lengths[-1] - len(said.text)
+    letters, moments, at = [], [], 0
+    for word in said.words:
+        letters += [at, at + len(word.text)]
+        moments += [word.start / UNIT, word.end / UNIT]
+        at += len(word.text) + 1
+    for n, (a, b) in enumerate(pairwise(lengths)):
+        if a >= offset and b > a:
+            middle = (a + b) / 2 - offset
+            times[first + n] = float(np.interp(middle, letters, moments))
+    return times
