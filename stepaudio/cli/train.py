@@ -48,7 +48,9 @@ def reward(
     """Train a reward model on preferences."""
     from stepaudio.rl.train_reward import RewardConfig, RewardTraining
 
-    run_stage("reward", RewardConfig, RewardTraining, config, settings, as_json=as_json, force=force)
+    run_stage(
+        "reward", RewardConfig, RewardTraining, config, settings, as_json=as_json, force=force
+    )
 
 
 def dpo(
