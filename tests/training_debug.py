@@ -113,10 +113,14 @@ def losses(folder: Path) -> list[float]:
     return [row["loss"] for row in read_metrics(folder / "metrics.jsonl")]
 
 
-def run_sft(output: str, data: str) -> None:
-    """In a process of its own: checkpoints after every other of 12 steps."""
-    config = SFTConfig(
+def sft_config(output: str, data: str) -> SFTConfig:
+    """Ten steps with checkpoints after every other."""
+    return SFTConfig(
         output=output, data=data, learning_rate=1e-3, pack_tokens=64, packs_per_step=2,
         epochs=2, save_every=2, device="cpu",
     )  # fmt: skip
-    train(SFT(config, debug_lm()))
+
+
+def run_sft(output: str, data: str) -> None:
+    """In a process of its own."""
+    train(SFT(sft_config(output, data), debug_lm()))

@@ -10,9 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-from training_debug import losses, run_sft, write_completions
+import safetensors.torch
+from training_debug import SPEC, debug_lm, losses, run_sft, sft_config, write_completions
 
 from stepaudio.training.metrics import read_metrics
+from stepaudio.training.packed_stage import plan_epochs
+from stepaudio.training.rows import completion_rows
 
 TESTS = Path(__file__).parents[1]
 
@@ -52,34 +55,37 @@ def test_killed_again_and_again(whole: Path) -> None:
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def torchrun(script: Path, *arguments: str) -> None:
-    """Two processes on this machine, which find the library and the files of the tests."""
+@pytest.fixture(scope="module")
+def two(whole: Path) -> Path:
+    """The same run by two processes, and more in :mod:`two_processes`."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     path = os.pathsep.join([str(TESTS.parent), str(TESTS)])
     done = subprocess.run(
-        [*launch, str(script), *arguments],
+        [*launch, str(TESTS / "two_processes.py"), str(whole)],
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    return whole
 
 
-def test_two_processes_are_one(whole: Path, tmp_path: Path) -> None:
-    script = tmp_path / "two.py"
-    script.write_text(
-        "import sys\nfrom training_debug import run_sft\nrun_sft(sys.argv[1], sys.argv[2])\n"
-    )
-    torchrun(script, str(whole / "two"), str(whole / "rows.jsonl"))
-    one, two = (read_metrics(whole / name / "metrics.jsonl") for name in ("whole", "two"))
-    assert [row["loss"] for row in two] == pytest.approx([row["loss"] for row in one], rel=1e-4)
-    # Where a step has an odd number of packs, one process learns one of them without counting it.
-    assert [(row["step"], row["weight"]) for row in two] == [
-        (row["step"], row["weight"]) for row in one
+def test_two_processes_are_one(two: Path) -> None:
+    alone, both = (read_metrics(two / name / "metrics.jsonl") for name in ("whole", "two"))
+    assert [row["loss"] for row in both] == pytest.approx([row["loss"] for row in alone], rel=1e-4)
+    # In a step of one pack the other process computes it too, without counting it.
+    config = sft_config("", str(two / "rows.jsonl"))
+    plan = plan_epochs(config, completion_rows(config.data, SPEC).lengths)
+    assert {len(packs) for packs in plan} == {1, 2}
+    assert [(row["step"], row["weight"]) for row in both] == [
+        (row["step"], row["weight"]) for row in alone
     ]
 
 
-def test_a_model_that_is_shared_out(tmp_path: Path) -> None:
-    torchrun(TESTS / "sharded_run.py", str(tmp_path))
-    assert (tmp_path / "whole.safetensors").exists()
+def test_a_model_that_is_shared_out(two: Path) -> None:
+    """What the processes assert of it; the last thing they write is the whole model."""
+    weights = safetensors.torch.load_file(two / "shared-out" / "whole.safetensors")
+    assert {name: value.shape for name, value in weights.items()} == {
+        f"lm.{name}": value.shape for name, value in debug_lm().state_dict().items()
+    }

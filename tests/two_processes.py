@@ -1,4 +1,4 @@
-"""Run by torchrun: a model shared out among processes, kept in a checkpoint and gathered again."""
+"""Run by torchrun: a training, then a model shared out, kept in a checkpoint and gathered again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 import torch.distributed as dist
 from torch.distributed.fsdp import fully_shard
-from training_debug import debug_lm
+from training_debug import debug_lm, run_sft
 
 from stepaudio.training.checkpoint import load_checkpoint, save_checkpoint, whole_weights
 from stepaudio.training.language_model import AnswerLogProbs
@@ -35,8 +35,7 @@ def step(model: AnswerLogProbs, optimizer: torch.optim.Optimizer) -> float:
     return float(loss.detach())
 
 
-def main(folder: Path) -> None:
-    dist.init_process_group("gloo")
+def share_out(folder: Path) -> None:
     first = dist.get_rank() == 0
     model, optimizer = build(shard=True)
     losses = [step(model, optimizer), step(model, optimizer)]
@@ -61,4 +60,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    run_sft(f"{sys.argv[1]}/two", f"{sys.argv[1]}/rows.jsonl")
+    # accelerate has made the processes find each other.
+    share_out(Path(sys.argv[1]) / "shared-out")
