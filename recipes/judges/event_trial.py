@@ -15,10 +15,11 @@ from rich.progress import track
 
 from recipes.judges.clips import Clip
 from recipes.judges.event_windows import BELOW_DB
-from recipes.judges.sounds import cut_out, insert, pauses
+from recipes.judges.sounds import cut_out, insert
 from stepaudio.audio import Audio
 from stepaudio.evaluation.bootstrap import Interval, mean_interval, pooled_interval
 from stepaudio.evaluation.event_judge import HOP_SECONDS, OTHER, Event, EventJudge
+from stepaudio.evaluation.mixing import pauses
 from stepaudio.evaluation.recognizer import WhisperRecognizer
 from stepaudio.evaluation.statistics_classifier import (
     StatisticsClassifier,

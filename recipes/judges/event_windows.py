@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from recipes.judges.clips import Clip
-from recipes.judges.sounds import cut_out, insert, pauses
+from recipes.judges.sounds import cut_out, insert
 from recipes.judges.train_statistics import vary
 from stepaudio.audio import Audio
 from stepaudio.errors import AudioError
 from stepaudio.evaluation.event_judge import HOP_SECONDS, OTHER
+from stepaudio.evaluation.mixing import pauses
 from stepaudio.evaluation.recognizer import WhisperRecognizer
 from stepaudio.evaluation.statistics_classifier import StatisticsConfig, windows
 from stepaudio.evaluation.voice_statistics import course_of

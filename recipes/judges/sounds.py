@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from recipes.judges.clips import Clip
 from stepaudio.audio import Audio
 from stepaudio.evaluation.event_judge import OTHER
 from stepaudio.evaluation.frames import HOP, RATE, frame_levels, loud_frames, signal
+from stepaudio.evaluation.mixing import as_audio, loudness
 
-__all__ = ["TAGS", "Inserted", "cut_out", "insert", "pauses", "read_sounds"]
+__all__ = ["TAGS", "Inserted", "cut_out", "insert", "read_sounds"]
 
 #: What manifests call a sound, to the tag of the benchmark that asks for it. Panting is breathing
 #: at its plainest; there is nothing nearer.
@@ -33,9 +32,6 @@ _SOUNDS = ("nonverbal:", "noise:")
 # A sound is cut to what is within so many dB of its loudest, and to its strongest 1.6 s.
 _WITHIN_DB, _LONGEST, _SHORTEST = 25.0, 1.6, 0.3
 _FADE = 0.02
-# A pause between words, and how much of a recording lies before and after it at least.
-_PAUSE, _MARGIN = 0.06, 0.6
-_PEAK = 0.98
 
 
 @dataclass(frozen=True)
@@ -106,29 +102,7 @@ def cut_out(audio: Audio) -> Audio:
         first += int(power.argmax())
         end = first + longest
     end = max(end, first + shortest)
-    return _audio(samples[first * HOP : end * HOP])
-
-
-def pauses(audio: Audio) -> list[float]:
-    """Where words part.
-
-    Args:
-        audio: speech.
-
-    Returns:
-        Middles of its pauses in seconds, not too near to either end; without any the quietest spot.
-    """
-    levels = frame_levels(signal(audio))
-    margin = min(round(_MARGIN * RATE / HOP), len(levels) // 3)
-    quiet = ~loud_frames(levels)
-    quiet[:margin], quiet[len(quiet) - margin :] = False, False
-    edges = np.flatnonzero(np.diff(np.r_[False, quiet, False]))
-    runs = [(a, b) for a, b in edges.reshape(-1, 2) if (b - a) * HOP / RATE >= _PAUSE]
-    if not runs:
-        inner = np.convolve(levels, np.ones(5) / 5, "same")[margin : len(levels) - margin]
-        spot = margin + int(inner.argmin())
-        runs = [(spot, spot)]
-    return [float((a + b) / 2 * HOP / RATE) for a, b in runs]
+    return as_audio(samples[first * HOP : end * HOP])
 
 
 def insert(speech: Audio, sound: Audio, place: float, below: float) -> Inserted:
@@ -144,7 +118,7 @@ def insert(speech: Audio, sound: Audio, place: float, below: float) -> Inserted:
         Both, with cross-fades of 20 ms at the joins.
     """
     host, guest = signal(speech), signal(sound)
-    guest = guest * 10 ** ((_loudness(host) - _loudness(guest) - below) / 20)
+    guest = guest * 10 ** ((loudness(host) - loudness(guest) - below) / 20)
     cut, fade = round(place * RATE), round(_FADE * RATE)
     fade = max(1, min(fade, cut, len(host) - cut, len(guest) // 2))
     rise = np.linspace(0, 1, fade)
@@ -153,16 +127,4 @@ def insert(speech: Audio, sound: Audio, place: float, below: float) -> Inserted:
     guest[-fade:] = guest[-fade:] * rise[::-1] + right[:fade] * rise
     whole = np.concatenate([left[:-fade], guest, right[fade:]])
     start = (cut - fade) / RATE
-    return Inserted(_audio(whole), start, start + len(guest) / RATE)
-
-
-def _loudness(samples: NDArray[np.float64]) -> float:
-    """Mean power of the loud frames, dB."""
-    levels = frame_levels(samples)
-    loud = levels[loud_frames(levels)]
-    return float(10 * np.log10(np.mean(10 ** (loud / 10)))) if len(loud) else float(levels.max())
-
-
-def _audio(samples: NDArray[np.float64]) -> Audio:
-    scale = min(1.0, _PEAK / max(1e-9, float(np.abs(samples).max())))
-    return Audio(torch.from_numpy((samples * scale).astype(np.float32)), RATE)
+    return Inserted(as_audio(whole), start, start + len(guest) / RATE)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from stepaudio import __version__
+from stepaudio.cli.card import card
 from stepaudio.cli.convert import convert
 from stepaudio.cli.doctor import doctor
 from stepaudio.cli.edit import edit
@@ -45,7 +46,7 @@ _evaluation = typer.Typer(
     help="Measure edits and recordings.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (benchmark, files):
+for _command in (benchmark, files, card):
     _evaluation.command()(told_in_one_line(_command))
 app.add_typer(_evaluation, name="eval")
 

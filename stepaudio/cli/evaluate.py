@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -245,7 +246,8 @@ def files(
     force: Force = False,
 ) -> None:
     """Measure recordings and write a report."""
-    from stepaudio.evaluation.measuring import measure_items
+    from stepaudio.evaluation.boundary import Boundary
+    from stepaudio.evaluation.measuring import Instrument, measure_items
     from stepaudio.evaluation.recordings import FileStore, read_recordings
     from stepaudio.evaluation.report import build_report, check_free, item_lines, write_report
     from stepaudio.evaluation.selection import Selection, select
@@ -259,6 +261,9 @@ def files(
         instruments = load_instruments(
             rows, metrics, whisper, model, judge, judge_url, judge_key, judge_price, max_cost
         )
+        if store.joins and metrics is None:
+            joins = Instrument(Boundary(store.joins), together=True)
+            instruments = replace(instruments, metrics=[*instruments.metrics, joins])
         items = [store.item(row) for row in rows]
         scored = measure_items(rows, items, store, instruments, progress=screen.count)
         config = {"source": str(source), "rows": len(rows), "seed": seed, "limit": limit}

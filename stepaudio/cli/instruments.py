@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from stepaudio.evaluation.benchmark_data import Row
+    from stepaudio.evaluation.contracts import Judge
     from stepaudio.evaluation.measuring import Instruments
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "MaxCost",
     "Metrics",
     "Whisper",
+    "load_asked_judges",
     "load_instruments",
     "pair",
     "split",
@@ -110,18 +112,45 @@ def load_instruments(
         typer.BadParameter: an option that cannot be understood.
     """
     from stepaudio.evaluation.measuring import Instruments
-    from stepaudio.evaluation.registry import (
-        JudgeSettings,
-        MetricSettings,
-        load_judges,
-        load_metrics,
-    )
+    from stepaudio.evaluation.registry import MetricSettings, load_metrics
 
     english = all(row.lang == "en" for row in rows)
     names = None if metrics is None else [] if metrics == "none" else list(split(metrics))
     found, missing = load_metrics(
         names, MetricSettings(whisper or ("tiny.en" if english else "base"), model)
     )
+    known, absent = load_asked_judges(judges, url, key, price, max_cost)
+    wanted = {*known, *(name.removeprefix("judge of ") for name in absent)}
+    for task in dict.fromkeys(row.task for row in rows if row.label):
+        if task not in wanted:
+            absent[f"judge of {task}"] = "none was asked for; see --judge"
+    return Instruments(found, known, {**missing, **absent})
+
+
+def load_asked_judges(
+    judges: list[str] | None,
+    url: str | None,
+    key: str | None,
+    price: str,
+    max_cost: float | None,
+) -> tuple[dict[str, Judge], dict[str, str]]:
+    """Judges, as the command line asks for them.
+
+    Args:
+        judges: one ``TASK=KIND:NAME`` each.
+        url: of their server.
+        key: environment variable that holds their key.
+        price: two numbers.
+        max_cost: of each judge.
+
+    Returns:
+        The judges by task, and the reason for each ``"judge of TASK"`` that is missing.
+
+    Raises:
+        typer.BadParameter: an option that cannot be understood.
+    """
+    from stepaudio.evaluation.registry import JudgeSettings, load_judges
+
     wanted = dict(pair(one, "=", "--judge") for one in judges or [])
     prices = pair(price, ",", "--judge-price")
     try:
@@ -130,12 +159,7 @@ def load_instruments(
         raise typer.BadParameter(
             f"{price!r} is not two numbers.", param_hint="'--judge-price'"
         ) from None
-    settings = JudgeSettings(url, key, costs[0], costs[1], max_cost)
-    known, absent = load_judges(wanted, settings)
-    for task in dict.fromkeys(row.task for row in rows if row.label):
-        if task not in wanted:
-            absent[f"judge of {task}"] = "none was asked for; see --judge"
-    return Instruments(found, known, {**missing, **absent})
+    return load_judges(wanted, JudgeSettings(url, key, costs[0], costs[1], max_cost))
 
 
 def split(value: str | None) -> tuple[str, ...]:

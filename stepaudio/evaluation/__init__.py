@@ -23,6 +23,10 @@
 - ``registry``, ``measuring``: metrics and judges by name, and at work on a run.
 - ``scoring``, ``gains``, ``summary``: what counts as success, what an edit adds to the codec's own
   doing, and tables of both.
+- ``card``, ``card_page``: the model card, measured and written.
+- ``card_sections``, ``card_measures``, ``card_numbers``, ``card_figures``: its sections, the
+  figures of each, how they are computed, and their targets.
+- ``card_inputs``, ``card_sentences``, ``mixing``: what it is measured on; recordings made worse.
 - ``report``, ``report_page``, ``report_labels``, ``report_numbers``, ``report_plots``: files,
   pages, their tables by label, how numbers are written, and pictures.
 """

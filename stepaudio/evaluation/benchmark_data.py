@@ -54,6 +54,7 @@ class Row:
         prompt_audio: a recording of the voice in which iteration 0 speaks the words.
         prompt_text: the words of that recording.
         recording: iteration 0 itself, where it exists already.
+        set: corpus or system it comes from; empty if not told.
     """
 
     id: str
@@ -67,6 +68,7 @@ class Row:
     prompt_audio: Path | None = None
     prompt_text: str = ""
     recording: Path | None = None
+    set: str = ""
 
     @property
     def words(self) -> str:

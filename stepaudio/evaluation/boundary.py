@@ -6,6 +6,7 @@ does between any two of its own frames, and as the share of its own moments that
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -142,8 +143,10 @@ class Boundary:
 
     @property
     def model(self) -> ModelId:
-        """The F0 tracker; everything else is arithmetic."""
-        return self.tracker.model
+        """The F0 tracker, with a digest of the joins; everything else is arithmetic."""
+        joins = hashlib.sha256(repr(sorted(self.joins.items())).encode()).hexdigest()[:8]
+        tracker = self.tracker.model
+        return ModelId(tracker.name, f"{tracker.version}; joins {joins}")
 
     def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
         """Measure every recording that has joins.

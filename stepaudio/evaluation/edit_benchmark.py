@@ -124,8 +124,8 @@ Done = Callable[[Item], None]
 
 
 def steps_of(row: Row, config: RunConfig) -> list[str]:
-    """The items of a row, in the order they are made."""
-    edits = config.iterations if row.task in ("emotion", "style") else 1
+    """The items of a row, in the order they are made; no edit where no change is asked for."""
+    edits = config.iterations if row.task in ("emotion", "style") else int(bool(row.task))
     baseline = [RESYNTHESIS] if config.baseline == RESYNTHESIS else []
     return ["iter0", *baseline, *(f"iter{n}" for n in range(1, edits + 1))]
 

@@ -14,7 +14,7 @@ from stepaudio.evaluation.bootstrap import Interval, speaker_mean_interval
 from stepaudio.evaluation.edit_benchmark import RESYNTHESIS
 from stepaudio.evaluation.scoring import Scored, corrected, first_of_each, speaker_means
 
-__all__ = ["BASES", "EDITED", "Gain", "gains"]
+__all__ = ["BASES", "EDITED", "Gain", "gain", "gains"]
 
 #: The step whose gain is told.
 EDITED = "iter1"
@@ -45,23 +45,36 @@ def gains(items: Iterable[Scored], *, seed: int = 0) -> dict[str, Gain]:
     Returns:
         By step compared with; steps that no item has are absent.
     """
-    steps: dict[str, dict[str, Scored]] = {}
-    for item in first_of_each(items):
-        steps.setdefault(item.step, {})[item.row] = item
-    edited = list(steps.get(EDITED, {}).values())
-    found = {}
-    for base in BASES:
-        if edited and base in steps:
-            before = steps[base]
-            differences = {one.row: _difference(one, before.get(one.row)) for one in edited}
-            found[base] = Gain(
-                _mean(edited, differences, seed),
-                {
-                    label: _mean([one for one in edited if one.label == label], differences, seed)
-                    for label in dict.fromkeys(one.label for one in edited)
-                },
-            )
-    return found
+    items = list(items)
+    steps = {item.step for item in items}
+    if EDITED not in steps:
+        return {}
+    return {base: gain(items, EDITED, base, seed=seed) for base in BASES if base in steps}
+
+
+def gain(items: Iterable[Scored], step: str, base: str, *, seed: int = 0) -> Gain:
+    """Gain of one step over another, row by row.
+
+    Args:
+        items: of one task, each judged.
+        step: whose gain is told.
+        base: what it is compared with.
+        seed: of the resampling.
+
+    Returns:
+        The gain.
+    """
+    once = first_of_each(items)
+    before = {item.row: item for item in once if item.step == base}
+    edited = [item for item in once if item.step == step]
+    differences = {one.row: _difference(one, before.get(one.row)) for one in edited}
+    return Gain(
+        _mean(edited, differences, seed),
+        {
+            label: _mean([one for one in edited if one.label == label], differences, seed)
+            for label in dict.fromkeys(one.label for one in edited)
+        },
+    )
 
 
 def _difference(edited: Scored, before: Scored | None) -> float | None:

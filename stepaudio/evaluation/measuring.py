@@ -128,6 +128,7 @@ def measure_items(
             item.wav is not None,
             answers.get((item.row, item.step)),
             values.get((item.row, item.step), {}),
+            row.set,
         )
         for item in items
         for row in [by_id[item.row]]

@@ -6,7 +6,10 @@ noisy and coded speech, not on whispers, shouts or laughter, and rate those low 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -66,17 +69,21 @@ class Dnsmos:
 class DistillMos:
     """DistillMOS (Stahl and Gamper 2025), distilled from a large self-supervised model.
 
-    Number of a sample: ``mos``; None in digital silence.
+    Number of a sample: ``mos``; None in digital silence. The weights come with the package, so
+    nothing is downloaded.
 
     Raises:
-        MissingExtraError: distillmos, or torchaudio which it needs, is not installed.
+        MissingExtraError: distillmos is not installed, or cannot be imported.
     """
 
     name = "distillmos"
 
     def __init__(self) -> None:
-        package = need("distillmos", "DistillMOS")
-        self._network: Any = package.ConvTransformerSQAModel().eval()
+        with _without_torchaudio():
+            package = need("distillmos", "DistillMOS")
+        # The package prints where its weights are; what a program prints is its own affair.
+        with contextlib.redirect_stdout(None):
+            self._network: Any = package.ConvTransformerSQAModel().eval()
 
     @property
     def model(self) -> ModelId:
@@ -100,3 +107,19 @@ class DistillMos:
         if not bool(signal.any()):
             return None
         return float(np.asarray(self._network(signal[None])).reshape(-1)[0])
+
+
+@contextlib.contextmanager
+def _without_torchaudio() -> Iterator[None]:
+    """Let a package be imported that needs torchaudio for nothing but its own command line.
+
+    Torchaudio fits one build of torch only, and is often there and cannot be loaded.
+    """
+    before = sys.modules.get("torchaudio")
+    if before is None:
+        sys.modules["torchaudio"] = ModuleType("torchaudio")
+    try:
+        yield
+    finally:
+        if before is None:
+            sys.modules.pop("torchaudio", None)

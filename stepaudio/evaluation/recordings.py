@@ -19,7 +19,9 @@ from stepaudio.evaluation.edit_benchmark import Item, Store
 __all__ = ["FileStore", "Recording", "read_recordings", "rows_of_recordings"]
 
 _SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif"))
-_OPTIONAL = ("id", "text", "lang", "speaker", "task", "label", "source")
+# The step of a recording that nobody has made.
+_RECORDING = "recording"
+_OPTIONAL = ("id", "text", "lang", "speaker", "task", "label", "source", "set")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Recording:
         task: kind of the change asked for, or already made; empty if none.
         label: of that change.
         source: the recording before the change, or another one of the voice.
+        set: corpus or system it comes from; reports have a table for each.
+        joins: seconds at which two pieces were joined, to be measured.
     """
 
     id: str
@@ -47,14 +51,17 @@ class Recording:
     task: str = ""
     label: str = ""
     source: Path | None = None
+    set: str = ""
+    joins: tuple[float, ...] = ()
 
 
 def read_recordings(place: str | Path) -> list[Recording]:
     """Read a manifest, or all sound files of a folder.
 
     A manifest has one JSON object per line: ``path``, relative to the manifest, and optionally
-    ``id``, ``text``, ``lang``, ``speaker``, ``task``, ``label`` and ``source`` (a path too); other
-    keys are passed over. In a folder, the words of ``a.wav`` are those of ``a.txt`` if it is there.
+    ``id``, ``text``, ``lang``, ``speaker``, ``task``, ``label``, ``set``, ``source`` (a path too)
+    and ``joins`` (a list of seconds); other keys are passed over. In a folder, the words of
+    ``a.wav`` are those of ``a.txt`` if it is there.
 
     Args:
         place: the file or folder.
@@ -127,11 +134,18 @@ class FileStore(Store):
                     text=one.text,
                     origin=one.origin,
                     recording=one.source,
+                    set=one.set,
                 )
                 for one in recordings
             ]
         )
         self._paths = {row.id: one.path for row, one in zip(self.rows, recordings, strict=True)}
+        #: Seconds of the joins by id of the sample, of recordings that have any.
+        self.joins = {
+            f"{row.id}/{_RECORDING}": one.joins
+            for row, one in zip(self.rows, recordings, strict=True)
+            if one.joins
+        }
 
     def wav(self, row: str, step: str) -> Path:
         """The recording, whatever the step."""
@@ -139,7 +153,7 @@ class FileStore(Store):
 
     def item(self, row: Row) -> Item:
         """The recording as something that was made, without a seed."""
-        return Item(row.id, "recording", str(self._paths[row.id]), seed=0)
+        return Item(row.id, _RECORDING, str(self._paths[row.id]), seed=0)
 
 
 def _row(one: Recording, task: str, label: str) -> Row:
@@ -162,6 +176,7 @@ def _row(one: Recording, task: str, label: str) -> Row:
         text=one.text,
         origin=one.origin,
         recording=one.path,
+        set=one.set,
     )
     try:
         _ = row.edit
@@ -193,10 +208,14 @@ def _from_line(values: Mapping[str, Any], folder: Path, origin: str) -> Recordin
     for name in (path, source):
         if name is not None and not (folder / name).is_file():
             raise EvaluationError(f"{origin}: there is no recording {folder / name}")
+    joins = values.get("joins") or []
+    if not isinstance(joins, list) or not all(type(one) in (int, float) for one in joins):
+        raise EvaluationError(f"{origin}: 'joins' must be a list of seconds, got {joins!r}")
     return Recording(
         given.pop("id", path),
         folder / path,
         origin,
         source=None if source is None else folder / source,
+        joins=tuple(float(one) for one in joins),
         **given,
     )

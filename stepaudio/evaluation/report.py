@@ -133,6 +133,7 @@ def item_lines(
                 "label": row.label,
                 "speaker": row.speaker,
                 "lang": row.lang,
+                "set": row.set,
                 "text": row.text,
                 "answer": one.answer,
                 "outcome": {**asdict(result), "success": result.success},

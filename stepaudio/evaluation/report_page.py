@@ -14,7 +14,7 @@ from stepaudio.evaluation.report_numbers import show_interval, step_title
 from stepaudio.evaluation.summary import ALL
 from stepaudio.hub import config_from_dict
 
-__all__ = ["benchmarks_page", "markdown"]
+__all__ = ["benchmarks_page", "markdown", "step_table"]
 
 _TITLES = {"edit benchmark": "Edit benchmark", "recordings": "Recordings"}
 # Rows of a table: how the number is called, where it is, digits, and whether it is a share.
@@ -27,6 +27,7 @@ _SHOWN = (
     ("prosody.f0_median_hz", "median F0, Hz", 0),
     ("prosody.duration_ratio", "duration over before", 2),
     ("silence.silence_share", "silence share", 2),
+    ("boundary.spectral_max", "largest jump at a join", 2),
 )
 _HEAD = """# Benchmarks
 
@@ -61,7 +62,7 @@ def markdown(report: Mapping[str, Any], *, level: int = 1) -> str:
         for group, steps in groups.items():
             name = task or "recordings"
             lines += [f"{head}# {name}{'' if group == ALL else f', {group}'}", ""]
-            lines += [*_table(task, steps, report["judges"].get(task)), ""]
+            lines += [*step_table(task, steps, report["judges"].get(task)), ""]
         lines += label_table(task, groups[ALL])
         if task in report["judges"]:
             lines += answer_table(task, groups[ALL], report["judges"][task]["labels"])
@@ -69,7 +70,17 @@ def markdown(report: Mapping[str, Any], *, level: int = 1) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _table(task: str, steps: Mapping[str, Any], judge: Mapping[str, Any] | None) -> list[str]:
+def step_table(task: str, steps: Mapping[str, Any], judge: Mapping[str, Any] | None) -> list[str]:
+    """Numbers of one task, a column for each step.
+
+    Args:
+        task: kind of change.
+        steps: cells by step, of :func:`stepaudio.evaluation.summary.summarise`.
+        judge: who judged; None if nobody did.
+
+    Returns:
+        Lines of a Markdown table.
+    """
     names = list(steps)
     lines = [
         f"| | {' | '.join(step_title(name) for name in names)} |",

@@ -64,6 +64,7 @@ class Scored:
         made: there is a recording.
         answer: of the judge; None if it was not asked.
         values: numbers by ``"metric.name"``; None where one could not be had.
+        set: corpus or system that iteration 0 comes from; empty if not told.
     """
 
     row: str
@@ -75,6 +76,7 @@ class Scored:
     made: bool = True
     answer: str | None = None
     values: Mapping[str, float | None] = field(default_factory=dict)
+    set: str = ""
 
 
 def asked_for(item: Scored, *, sound_score: int = 3) -> bool | None:

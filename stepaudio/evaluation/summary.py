@@ -37,7 +37,7 @@ _POOLED = {
     "words.wer": ("words.word_errors", "words.words"),
     "words.cer": ("words.char_errors", "words.chars"),
 }
-_COUNTS = frozenset(name for pair in _POOLED.values() for name in pair)
+_COUNTS = frozenset(name for pair in _POOLED.values() for name in pair) | {"words.words_left_out"}
 
 
 def outcomes(
@@ -79,15 +79,15 @@ def summarise(
         seed: of the resampling.
 
     Returns:
-        Plain values by task, group (``"all"``, and each language if there are several) and step.
+        Plain values by task, group (``"all"``, each language, and each corpus or system the
+        recordings come from, if there are several) and step.
     """
     once = outcomes(first_of_each(items), rule, baseline)
     tables: dict[str, dict[str, dict[str, Any]]] = {}
     for task in dict.fromkeys(item.task for item in items):
         of_task = [item for item in items if item.task == task]
-        langs = sorted({item.lang for item in of_task})
-        for group in [ALL, *(langs if len(langs) > 1 else [])]:
-            members = [item for item in of_task if group in (ALL, item.lang)]
+        for group in _groups(of_task):
+            members = [item for item in of_task if group in (ALL, item.lang, item.set)]
             cells = {
                 step: _cell(
                     [item for item in members if item.step == step], once, labels.get(task), seed
@@ -98,6 +98,13 @@ def summarise(
                 cells[EDITED]["gains"] = _gained(members, seed)
             tables.setdefault(task, {})[group] = cells
     return tables
+
+
+def _groups(items: Sequence[Scored]) -> list[str]:
+    """Everything, then each language and each corpus or system if there are several."""
+    langs = sorted({item.lang for item in items})
+    sets = sorted({item.set for item in items if item.set} - set(langs))
+    return [ALL, *(langs if len(langs) > 1 else []), *(sets if len(sets) > 1 else [])]
 
 
 def _cell(

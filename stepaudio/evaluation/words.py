@@ -32,10 +32,12 @@ class ErrorCount:
     Attributes:
         errors: substitutions, deletions and insertions.
         reference: words or characters that should be there.
+        deletions: those of them that have no counterpart in what is heard, not even a wrong one.
     """
 
     errors: int
     reference: int
+    deletions: int = 0
 
     @property
     def rate(self) -> float | None:
@@ -60,21 +62,27 @@ def count_errors(reference: Sequence[str], heard: Sequence[str]) -> ErrorCount:
         return ErrorCount(len(heard), 0)
     jiwer = need("jiwer", "the word error rate")
     found = jiwer.process_words(" ".join(reference), " ".join(heard))
-    return ErrorCount(found.substitutions + found.deletions + found.insertions, len(reference))
+    errors = found.substitutions + found.deletions + found.insertions
+    return ErrorCount(errors, len(reference), found.deletions)
 
 
 def pool(counts: Iterable[ErrorCount]) -> ErrorCount:
     """Counts of a corpus: the sums."""
     counts = list(counts)
-    return ErrorCount(sum(c.errors for c in counts), sum(c.reference for c in counts))
+    return ErrorCount(
+        sum(c.errors for c in counts),
+        sum(c.reference for c in counts),
+        sum(c.deletions for c in counts),
+    )
 
 
 class WordErrors:
     """Word and character error rates against ``Sample.text``.
 
-    Numbers of a sample: ``wer``, ``word_errors``, ``words`` and ``cer``, ``char_errors``,
-    ``chars``. The first three are None in languages written without spaces; all are None where
-    there is no text or the recogniser does not know the language.
+    Numbers of a sample: ``wer``, ``word_errors``, ``words``, ``words_left_out`` (those without any
+    counterpart in what is heard) and ``cer``, ``char_errors``, ``chars``. The first four are None
+    in languages written without spaces; all are None where there is no text or the recogniser does
+    not know the language.
 
     Args:
         recognizer: what listens; None is Whisper tiny.en.
@@ -148,6 +156,7 @@ def _numbers(sample: Sample, heard: str | None) -> dict[str, float | None]:
         "wer": by_word.rate if by_word else None,
         "word_errors": by_word.errors if by_word else None,
         "words": by_word.reference if by_word else None,
+        "words_left_out": by_word.deletions if by_word else None,
         "cer": by_character.rate if by_character else None,
         "char_errors": by_character.errors if by_character else None,
         "chars": by_character.reference if by_character else None,

@@ -12,6 +12,7 @@ from command_line import ok, refused, told
 from eval_fakes import VOICES, YesJudge, write_benchmark, write_lines
 
 from stepaudio import EditPipeline
+from stepaudio.evaluation import registry
 
 HAPPY = YesJudge(("happy", "sad"), floor=-2.0)
 FAST = ["--metrics", "prosody", "--steps", "1", "--device", "cpu"]
@@ -113,6 +114,30 @@ def test_files_with_labels_and_a_judge(here: Path) -> None:
     cell = said["tasks"]["emotion"]["all"]["recording"]
     assert cell["corrected"]["value"] == 1.0
     assert cell["off_list"] == 1
+
+
+def test_joins_are_measured_where_they_are(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "METRICS", {})
+    debug.speech().save("a.wav")
+    lines = [{"path": "a.wav", "joins": [0.4, 0.8]}, {"path": "a.wav", "joins": [0.6]}]
+    write_lines(here / "m.jsonl", [*lines, {"path": "a.wav"}])
+
+    def joins() -> tuple[list[float], float]:
+        said = told("eval", "files", "m.jsonl", "-o", "out", "--force")
+        rows = [
+            json.loads(line) for line in Path("out/items.jsonl").read_text("utf-8").split("\n")[:3]
+        ]
+        mean = said["tasks"][""]["all"]["recording"]["metrics"]["boundary.spectral_max"]["value"]
+        return [row["values"]["boundary.joins"] for row in rows], mean
+
+    counts, before = joins()
+    assert counts == [2, 1, 0]
+    assert before > 0
+    # Other joins of the same sounds are measured anew.
+    write_lines(
+        here / "m.jsonl", [{**line, "joins": [0.2]} for line in lines] + [{"path": "a.wav"}]
+    )
+    assert joins()[0] == [1, 1, 0]
 
 
 @pytest.mark.parametrize(

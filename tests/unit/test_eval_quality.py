@@ -13,6 +13,7 @@ from stepaudio.audio import Audio
 from stepaudio.errors import MissingExtraError
 from stepaudio.evaluation.contracts import Metric, Sample
 from stepaudio.evaluation.quality import DistillMos, Dnsmos
+from stepaudio.evaluation.registry import MetricSettings, load_metrics
 
 LOUD = Audio(torch.full((4800,), 1.5), 48000)
 SILENT = Audio(torch.zeros(4800), 48000)
@@ -49,6 +50,39 @@ def test_distillmos_hears_a_batch_of_one(monkeypatch: pytest.MonkeyPatch) -> Non
     assert rows == [{"mos": 3.25}, {"mos": None}]
 
 
+def test_distillmos_needs_no_torchaudio_and_prints_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [
+        "import torch, torchaudio",
+        "class ConvTransformerSQAModel(torch.nn.Identity):",
+        "    def __init__(self):",
+        "        super().__init__()",
+        "        print('weights loaded from', torchaudio.__name__)",
+    ]
+    (tmp_path / "distillmos.py").write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "distillmos", raising=False)
+    monkeypatch.delitem(sys.modules, "torchaudio", raising=False)
+    assert DistillMos().model.name == "distillmos"
+    assert capsys.readouterr().out == ""
+    # Whoever looks for the real one later finds that, or that it is not there.
+    assert "torchaudio" not in sys.modules
+    del sys.modules["distillmos"]
+
+
+def test_a_distillmos_that_cannot_be_loaded_is_missing_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "distillmos.py").write_text("raise OSError('libsox.so: not there')\n", "utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "distillmos", raising=False)
+    found, missing = load_metrics(["distillmos"], MetricSettings())
+    assert found == []
+    assert "libsox.so: not there" in missing["distillmos"]
+    assert "torchaudio" not in sys.modules
+
+
 @pytest.mark.parametrize(
     ("make", "module"), [(Dnsmos, "speechmos.dnsmos"), (DistillMos, "distillmos")]
 )
@@ -74,7 +108,7 @@ def test_real_dnsmos_prefers_clean_speech() -> None:
 
 
 def test_real_distillmos_prefers_clean_speech() -> None:
-    pytest.importorskip("distillmos", exc_type=ImportError)
+    pytest.importorskip("xls_r_sqa")  # comes with distillmos, and needs no torchaudio itself
     audio = Audio.load(DEMO).resample(16000)
     noise = torch.randn(len(audio), generator=torch.Generator().manual_seed(0)) * 0.05
     clean, noisy = DistillMos().measure(

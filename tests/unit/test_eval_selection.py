@@ -114,6 +114,8 @@ def test_a_folder(tmp_path: Path) -> None:
         ({"path": "no.wav"}, "there is no recording"),
         ({"path": "sounds/a.wav", "source": "no.wav"}, "there is no recording"),
         ({"path": "sounds/a.wav", "speaker": 7}, "'speaker' must be text, got 7"),
+        ({"path": "sounds/a.wav", "joins": 0.5}, "'joins' must be a list of seconds, got 0.5"),
+        ({"path": "sounds/a.wav", "joins": [True]}, "'joins' must be a list of seconds"),
     ],
 )
 def test_bad_lines_are_named(manifest: Path, line: dict[str, object], message: str) -> None:

@@ -45,20 +45,20 @@ class Parrot:
 
 
 @pytest.mark.parametrize(
-    ("reference", "heard", "errors"),
+    ("reference", "heard", "errors", "left_out"),
     [
-        ("a b c", "a b c", 0),
-        ("a b c", "a x c", 1),
-        ("a b c", "a c", 1),
-        ("a b c", "a b b c", 1),
-        ("a b c", "", 3),
-        ("a b c d", "b c d e", 2),
-        ("a", "x y z", 3),
+        ("a b c", "a b c", 0, 0),
+        ("a b c", "a x c", 1, 0),
+        ("a b c", "a c", 1, 1),
+        ("a b c", "a b b c", 1, 0),
+        ("a b c", "", 3, 3),
+        ("a b c d", "b c d e", 2, 1),
+        ("a", "x y z", 3, 0),
     ],
 )
-def test_known_distances(reference: str, heard: str, errors: int) -> None:
+def test_known_distances(reference: str, heard: str, errors: int, left_out: int) -> None:
     count = count_errors(reference.split(), heard.split())
-    assert count == ErrorCount(errors, len(reference.split()))
+    assert count == ErrorCount(errors, len(reference.split()), left_out)
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=8), st.lists(st.sampled_from("abc")))
@@ -96,10 +96,11 @@ def test_metric_counts_words_and_characters_by_language() -> None:
     ])  # fmt: skip
     assert parrot.asked == [("en", 2), ("zh", 1)]
     assert rows[0] == {
-        "wer": 0.0, "word_errors": 0, "words": 3, "cer": 0.0, "char_errors": 0, "chars": 9
+        "wer": 0.0, "word_errors": 0, "words": 3, "words_left_out": 0,
+        "cer": 0.0, "char_errors": 0, "chars": 9,
     }  # fmt: skip
     assert rows[1] == {
-        "wer": None, "word_errors": None, "words": None,
+        "wer": None, "word_errors": None, "words": None, "words_left_out": None,
         "cer": pytest.approx(2 / 6), "char_errors": 2, "chars": 6,
     }  # fmt: skip
     assert (rows[2]["word_errors"], rows[2]["words"]) == (1, 2)
@@ -109,7 +110,7 @@ def test_metric_counts_words_and_characters_by_language() -> None:
 
 def test_nothing_heard_is_all_deletions() -> None:
     row = WordErrors(Parrot(en=[""])).measure([Sample("1", AUDIO, "one two")])[0]
-    assert (row["wer"], row["words"]) == (1.0, 2)
+    assert (row["wer"], row["words"], row["words_left_out"]) == (1.0, 2, 2)
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

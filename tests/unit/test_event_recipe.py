@@ -13,11 +13,12 @@ import torch
 from recipes.judges.clips import Clip
 from recipes.judges.event_trial import Alarms, Trial, report, story
 from recipes.judges.event_windows import listen
-from recipes.judges.sounds import TAGS, cut_out, insert, pauses, read_sounds
+from recipes.judges.sounds import TAGS, cut_out, insert, read_sounds
 from recipes.judges.train_events import main
 from stepaudio.audio import Audio
 from stepaudio.edits import PARALINGUISTIC_TAGS
 from stepaudio.evaluation.event_judge import OTHER, EventJudge
+from stepaudio.evaluation.mixing import pauses
 from stepaudio.evaluation.statistics_classifier import StatisticsConfig
 
 RATE = 16000

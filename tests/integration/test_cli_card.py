@@ -1,0 +1,121 @@
+"""``stepaudio eval card`` with a tiny model: sections, targets, what is missing, going on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import debug_parts as debug
+import pytest
+from command_line import ok, refused, told
+from eval_fakes import YesJudge, write_lines
+
+from stepaudio import EditPipeline
+from stepaudio.evaluation import card
+from stepaudio.evaluation.measuring import Instrument
+from stepaudio.evaluation.prosody import Prosody
+from stepaudio.evaluation.registry import MetricSettings
+
+#: Hears a style in everything that has any sound.
+EVERYTHING = YesJudge(("whisper",), floor=-2.0)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    pipe = EditPipeline(debug.debug_parts(), defaults=debug.DEFAULTS)
+    return str(pipe.save_pretrained(tmp_path_factory.mktemp("model") / "debug"))
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two speakers, and a machine on which only prosody can be measured."""
+
+    def load(
+        names: Sequence[str], settings: MetricSettings
+    ) -> tuple[list[Instrument], dict[str, str]]:
+        if list(names) == ["prosody"]:
+            return [Instrument(Prosody())], {}
+        return [], dict.fromkeys(names, "not on this machine")
+
+    monkeypatch.setattr(card, "load_metrics", load)
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("ann", "bob")):
+        debug.speech(2.2, seed=number).save(f"{name}.wav")
+    lines = [
+        {"path": f"{name}.wav", "speaker": name, "set": "books", "text": "see you tomorrow"}
+        for name in ("ann", "bob")
+    ]
+    write_lines(tmp_path / "m.jsonl", lines)
+    return tmp_path
+
+
+def test_a_card(model: str, here: Path) -> None:
+    arguments = ["eval", "card", "m.jsonl", "-o", "out/nano.json", "--model", model]
+    arguments += ["--speech", "books", "--limit", "1", "--device", "cpu", "--threads", "1"]
+    arguments += ["--judge", f"style=python:{__name__}:EVERYTHING"]
+    said = told(*arguments, "--only", "style,speed,denoise,size")
+    assert list(said["sections"]) == ["style", "speed", "denoise", "size"]
+    assert said["model"].startswith("debug (")
+    assert {key: said["missing"][key] for key in ("words", "nominal tempo")} == {
+        "words": "not on this machine",
+        "nominal tempo": "the model does not say what tempo its labels mean",
+    }
+    assert "no recording has the set 'esc10'" in said["sections"]["denoise"]["missing"]
+    figures = {
+        f"{name}.{one['name']}": one
+        for name, section in said["sections"].items()
+        for one in section.get("figures", ())
+    }
+    # The judge hears the style in everything: always right, and nothing gained.
+    assert figures["style.first"]["value"] == 1.0
+    assert (figures["style.gain"]["value"], figures["style.gain"]["met"]) == (0.0, False)
+    assert figures["speed.within"]["value"] is None
+    assert figures["speed.within"]["met"] is None
+    assert figures["speed.tempo_faster"]["value"] > 0
+    assert figures["speed.errors"]["missing"] == "not on this machine"
+    assert figures["size.megabytes"]["met"] is True
+    assert figures["size.rtf"]["value"] > 0
+    assert set(said["sections"]["speed"]["labels"]) == {
+        "faster",
+        "more faster",
+        "slower",
+        "more slower",
+    }
+    files = {Path(path).name for path in said["written"]}
+    assert files == {"nano.json", "nano.md", "nano-success.svg", "nano-trade-off.svg"}
+    page = Path("out/nano.md").read_text("utf-8")
+    assert "| gain of Iter1 over Iter0, whisper | 0 % | ≥ 20 % | **missed** |" in page
+    assert "missing: not on this machine" in page
+    assert "**Denoising at 5 dB**: missing (no recording has the set 'esc10')." in page
+    kept = json.loads(Path("out/nano.json").read_text("utf-8"))
+    assert kept["sections"] == said["sections"]
+    assert "exists" in refused(*arguments)
+
+
+def test_it_goes_on_where_it_stopped(model: str, here: Path) -> None:
+    arguments = ["eval", "card", "m.jsonl", "-o", "nano.json", "--model", model, "--only", "size"]
+    arguments += ["--speech", "books", "--device", "cpu"]
+    first = told(*arguments)
+    made = {path: path.read_bytes() for path in Path("card/runs").rglob("iter1.*")}
+    # Timings come from the first run, so that nothing was made again.
+    again = told(*arguments, "--force")
+    assert again["sections"]["size"]["figures"] == first["sections"]["size"]["figures"]
+    assert {path: path.read_bytes() for path in made} == made
+    assert "another configuration" in refused(*arguments, "--force", "--seed", "1")
+    assert ok(*arguments, "--force").endswith("missed, 0 unknown: nano.json\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "code"),
+    [
+        (["-o", "x.json", "--only", "speeds"], "there is no section 'speeds'; choose from", 1),
+        (["-o", "x.json"], "no recordings with words and the set 'librispeech'", 1),
+        (["-o", "x.txt"], "x.txt does not end in .json", 2),
+        (["-o", "x.json", "--limit", "0"], "--limit", 2),
+    ],
+)
+def test_refusals(here: Path, arguments: list[str], message: str, code: int) -> None:
+    before = {path for path in here.rglob("*") if path.is_file()}
+    assert message in refused("eval", "card", "m.jsonl", *arguments, code=code)
+    assert {path for path in here.rglob("*") if path.is_file()} == before
