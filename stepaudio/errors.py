@@ -13,6 +13,8 @@ __all__ = [
     "AudioError",
     "CancelledError",
     "CheckpointError",
+    "ConfigError",
+    "DataError",
     "DeviceError",
     "EditError",
     "EvaluationError",
@@ -26,6 +28,7 @@ __all__ = [
     "SpecMismatchError",
     "StepAudioError",
     "TokenError",
+    "TrainingError",
 ]
 
 
@@ -65,12 +68,24 @@ class GenerationError(StepAudioError, RuntimeError):
     """The language model returned nothing that can be decoded."""
 
 
+class DataError(StepAudioError, ValueError):
+    """Training data is not what it should be: a manifest, shards of codes, rows or ratings."""
+
+
 class EvaluationError(StepAudioError, ValueError):
     """A benchmark file, a manifest or a folder of results is not what a measurement needs."""
 
 
 class CancelledError(StepAudioError):
     """The caller asked to stop."""
+
+
+class ConfigError(StepAudioError, ValueError):
+    """A setting is unknown, of the wrong type or makes no sense."""
+
+
+class TrainingError(StepAudioError, RuntimeError):
+    """A training cannot go on: it diverged, or this process cannot run it."""
 
 
 class OutputExistsError(StepAudioError, FileExistsError):
