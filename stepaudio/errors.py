@@ -13,6 +13,7 @@ __all__ = [
     "AudioError",
     "CancelledError",
     "CheckpointError",
+    "ConfigError",
     "DeviceError",
     "EditError",
     "EvaluationError",
@@ -26,6 +27,8 @@ __all__ = [
     "SpecMismatchError",
     "StepAudioError",
     "TokenError",
+    "TrainingDataError",
+    "TrainingError",
 ]
 
 
@@ -71,6 +74,18 @@ class EvaluationError(StepAudioError, ValueError):
 
 class CancelledError(StepAudioError):
     """The caller asked to stop."""
+
+
+class ConfigError(StepAudioError, ValueError):
+    """A setting is unknown, of the wrong type or makes no sense."""
+
+
+class TrainingDataError(StepAudioError, ValueError):
+    """A row of training data is not what a stage needs; the message names file and line."""
+
+
+class TrainingError(StepAudioError, RuntimeError):
+    """A training cannot go on: it diverged, or this process cannot run it."""
 
 
 class OutputExistsError(StepAudioError, FileExistsError):

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from stepaudio.errors import EditError
 
-__all__ = ["choose_seeds", "derive_seed", "fresh_seed", "seeded"]
+__all__ = ["choose_seeds", "derive_seed", "fresh_seed", "scoped_seed", "seeded"]
 
 # Integers up to here survive a round trip through JSON in every language.
 _LARGEST = 1 << 53
@@ -88,3 +89,25 @@ def seeded(seed: int, name: str) -> torch.Generator:
         A fresh generator.
     """
     return torch.Generator().manual_seed(derive_seed(seed, name))
+
+
+@contextmanager
+def scoped_seed(seed: int, device: torch.device) -> Iterator[None]:
+    """PyTorch's own randomness from a seed, put back as it was afterwards.
+
+    For what cannot be handed a generator: dropout and the initialisation of layers.
+
+    Args:
+        seed: of the stretch inside.
+        device: whose randomness, besides that of the CPU.
+
+    Yields:
+        Nothing.
+    """
+    elsewhere = device.type not in ("cpu", "meta")
+    devices = [device.index or 0] if elsewhere else []
+    with torch.random.fork_rng(devices, device_type=device.type if elsewhere else "cpu"):
+        torch.random.default_generator.manual_seed(seed)
+        if elsewhere:
+            torch.get_device_module(device).manual_seed(seed)
+        yield
