@@ -47,7 +47,6 @@ class ActionBatch:
         responses: Sequence[Tensor],
         ended: Sequence[bool],
         spec: LMSpec,
-        device: torch.device | str = "cpu",
     ) -> ActionBatch:
         """Lay pairs out.
 
@@ -56,10 +55,9 @@ class ActionBatch:
             responses: ``[R_i]`` int64 ids each, without the end.
             ended: per response, whether the end was an action too.
             spec: knows the end.
-            device: where the batch shall be.
 
         Returns:
-            The batch.
+            The batch, on the CPU.
 
         Raises:
             PromptError: unequal numbers, no pairs, or an empty prompt.
@@ -83,10 +81,19 @@ class ActionBatch:
         lengths = torch.tensor([len(act) for act in acts])
         actions = pad_sequence(acts, batch_first=True)
         return cls(
-            ids=pad_sequence(read, batch_first=True).to(device),
-            starts=torch.tensor([len(prompt) - 1 for prompt in prompts], device=device),
-            actions=actions.to(device),
-            mask=(torch.arange(actions.shape[1]) < lengths[:, None]).to(device),
+            ids=pad_sequence(read, batch_first=True),
+            starts=torch.tensor([len(prompt) - 1 for prompt in prompts]),
+            actions=actions,
+            mask=torch.arange(actions.shape[1]) < lengths[:, None],
+        )
+
+    def to(self, device: torch.device) -> ActionBatch:
+        """The same on a device."""
+        return ActionBatch(
+            self.ids.to(device),
+            self.starts.to(device),
+            self.actions.to(device),
+            self.mask.to(device),
         )
 
     def select(self, rows: Tensor) -> ActionBatch:
@@ -117,6 +124,11 @@ class ActionBatch:
         """
         row, step = self.mask.nonzero(as_tuple=True)
         return hidden[row, self.starts[row] + step]
+
+    def rows(self, values: Tensor) -> list[Tensor]:
+        """Each response's own ``[A_i]`` of ``[B, A]`` numbers of its actions."""
+        mask = self.mask.to(values.device)
+        return [row[kept] for row, kept in zip(values, mask, strict=True)]
 
     def spread(self, values: Tensor) -> Tensor:
         """Numbers of the actions back to their places, zero elsewhere.

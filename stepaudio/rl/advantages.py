@@ -55,8 +55,8 @@ def generalized_advantages(
 ) -> Tensor:
     """Generalised advantage estimation (Schulman et al. 2016, equation 16).
 
-    ``A_t = sum_k (gamma lam)^k delta_{t+k}`` with ``delta_t = r_t + gamma V_{t+1} - V_t``. After the
-    last action of a row nothing follows, so the value there is zero.
+    ``A_t = sum_k (gamma lam)^k delta_{t+k}`` with ``delta_t = r_t + gamma V_{t+1} - V_t``. After
+    the last action of a row nothing follows, so the value there is zero.
 
     Args:
         rewards: ``[B, A]``.

@@ -62,8 +62,7 @@ class Renderer:
             TokenError: a response has ids out of place.
         """
         key = [
-            (row.audio, response.tolist())
-            for row, response in zip(prompts, responses, strict=True)
+            (row.audio, response.tolist()) for row, response in zip(prompts, responses, strict=True)
         ]
         if key != self._last[0]:
             self._last = (key, self._speak(prompts, responses))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stepaudio.errors import ConfigError
 from stepaudio.types import LMSpec
 
 __all__ = ["GuardConfig", "guard_penalties", "length_ratios", "source_ids"]
@@ -30,7 +31,7 @@ class GuardConfig:
         longest: largest ratio that costs nothing.
 
     Raises:
-        ValueError: negative prices, or bounds out of order.
+        ConfigError: negative prices, or bounds out of order.
     """
 
     missing_end: float = 1.0
@@ -40,9 +41,9 @@ class GuardConfig:
 
     def __post_init__(self) -> None:
         if self.missing_end < 0 or self.length < 0:
-            raise ValueError("guards.missing_end and guards.length must be 0 or more")
+            raise ConfigError("guards.missing_end and guards.length must be 0 or more")
         if not 0 < self.shortest <= self.longest:
-            raise ValueError(
+            raise ConfigError(
                 f"guards.shortest {self.shortest} must be above 0 and not exceed "
                 f"guards.longest {self.longest}"
             )

@@ -191,10 +191,8 @@ class LMPolicy(nn.Module, Policy):
         Raises:
             PromptError: unequal numbers.
         """
-        batch = ActionBatch.of(
-            prompts, responses, [False] * len(responses), self.spec, self.device
-        )
-        return _rows(action_scores(self.actor, batch, PLAIN)[0], batch)
+        batch = self._batch(prompts, responses, ended=False)
+        return batch.rows(action_scores(self.actor, batch, PLAIN)[0])
 
     def values(self, prompts: Sequence[Tensor], responses: Sequence[Tensor]) -> list[Tensor]:
         """Value of every response position and of the end.
@@ -210,8 +208,15 @@ class LMPolicy(nn.Module, Policy):
             PromptError: unequal numbers.
             ValueError: there is no critic.
         """
-        batch = ActionBatch.of(prompts, responses, [True] * len(responses), self.spec, self.device)
-        return _rows(self._critic()(batch), batch)
+        # The state after the last token is the one in which ending would be decided.
+        batch = self._batch(prompts, responses, ended=True)
+        return batch.rows(self._critic()(batch))
+
+    def _batch(
+        self, prompts: Sequence[Tensor], responses: Sequence[Tensor], *, ended: bool
+    ) -> ActionBatch:
+        ends = [ended] * len(responses)
+        return ActionBatch.of(prompts, responses, ends, self.spec).to(self.device)
 
     def _critic(self) -> ValueModel:
         if self.critic is None:
@@ -240,7 +245,3 @@ def action_scores(
     logits = action_logits(lm.lm_head(hidden), sampling, lm.spec, generated)
     chosen = chosen_log_probs(logits, batch.actions[batch.mask], lm.spec)
     return batch.spread(chosen), batch.spread(entropy_of(logits))
-
-
-def _rows(values: Tensor, batch: ActionBatch) -> list[Tensor]:
-    return [row[mask] for row, mask in zip(values, batch.mask, strict=True)]

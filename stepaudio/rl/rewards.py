@@ -56,8 +56,8 @@ class ModelReward:
 class DurationReward:
     """How near the length comes to the one wanted, 1 for exactly that.
 
-    ``exp(-|ln(ratio / wanted)| / tolerance)``, with the ratio to the recording in the prompt and the
-    wanted ratio of the row. Rows without a recording get 0.
+    ``exp(-|ln(ratio / wanted)| / tolerance)``, with the ratio to the recording in the prompt and
+    the wanted ratio of the row. Rows without a recording get 0.
 
     Args:
         spec: of the policy.

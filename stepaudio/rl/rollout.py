@@ -19,40 +19,31 @@ from stepaudio.rl.policy import LMPolicy, action_scores
 from stepaudio.seeds import seeded
 from stepaudio.types import SamplingParams, StopReason
 
-__all__ = ["Rollout", "roll_out"]
+__all__ = ["Drawn", "roll_out"]
 
 
 @dataclass(frozen=True)
-class Rollout:
-    """Responses and what was thought of them when they were drawn; no gradients.
+class Drawn:
+    """One response and what was thought of it when it was drawn; on the CPU, without gradients.
 
     Attributes:
-        prompts: ``[T_i]`` int64 ids each.
-        responses: ``[R_i]`` int64 ids each, without the end.
-        reasons: why each response stopped.
-        batch: the same as actions.
-        log_probs: ``[B, A]`` under the policy that drew them.
-        reference: ``[B, A]`` under the frozen reference.
-        values: ``[B, A]`` of the critic; None without one.
+        response: ``[R]`` int64 ids, without the end.
+        reason: why it stopped.
+        log_probs: ``[A]`` of its actions under the policy that drew it.
+        reference: ``[A]`` under the frozen reference.
+        values: ``[A]`` of the critic; zeros without one.
     """
 
-    prompts: tuple[Tensor, ...]
-    responses: tuple[Tensor, ...]
-    reasons: tuple[StopReason, ...]
-    batch: ActionBatch
+    response: Tensor
+    reason: StopReason
     log_probs: Tensor
     reference: Tensor
-    values: Tensor | None
+    values: Tensor
 
     @property
-    def ended(self) -> Tensor:
-        """``[B]`` bool: the response ended by itself."""
-        return torch.tensor([reason == "end" for reason in self.reasons])
-
-    @property
-    def lengths(self) -> Tensor:
-        """``[B]`` int64 tokens of each response, without the end."""
-        return torch.tensor([len(response) for response in self.responses])
+    def ended(self) -> bool:
+        """Whether it ended by itself."""
+        return self.reason == "end"
 
 
 @torch.no_grad()
@@ -62,8 +53,9 @@ def roll_out(
     sampling: SamplingParams,
     *,
     seeds: Sequence[int],
-    micro_batch: int = 8,
-) -> Rollout:
+    draw_batch: int = 32,
+    score_batch: int = 8,
+) -> list[Drawn]:
     """Draw one response per prompt and score it.
 
     Args:
@@ -71,40 +63,54 @@ def roll_out(
         prompts: ``[T_i]`` int64 ids each; several responses to one prompt need it several times.
         sampling: how to draw; see :func:`stepaudio.rl.actions.check_on_policy`.
         seeds: one per response, so that a response does not depend on its batch.
-        micro_batch: responses drawn or scored at once.
+        draw_batch: responses drawn at once.
+        score_batch: responses scored at once.
 
     Returns:
-        The rollout.
+        One response per prompt, in order.
 
     Raises:
         PromptError: a prompt is empty or leaves no room in the context.
         ValueError: sampling from which nothing can be learned.
     """
     check_on_policy(sampling)
+    drawn: list[Drawn] = []
+    responses, reasons = _draw(policy, prompts, sampling, seeds, draw_batch)
+    for start in range(0, len(prompts), score_batch):
+        part = slice(start, start + score_batch)
+        why = reasons[part]
+        batch = ActionBatch.of(
+            prompts[part], responses[part], [one == "end" for one in why], policy.spec
+        ).to(policy.device)
+        scores = (
+            action_scores(policy.lm, batch, sampling)[0],
+            action_scores(policy.reference, batch, sampling)[0],
+            torch.zeros_like(batch.mask, dtype=torch.float32)
+            if policy.critic is None
+            else policy.critic(batch),
+        )
+        rows = zip(*(batch.rows(score.cpu()) for score in scores), strict=True)
+        drawn += [
+            Drawn(response, one, *row)
+            for response, one, row in zip(responses[part], why, rows, strict=True)
+        ]
+    return drawn
+
+
+def _draw(
+    policy: LMPolicy,
+    prompts: Sequence[Tensor],
+    sampling: SamplingParams,
+    seeds: Sequence[int],
+    size: int,
+) -> tuple[list[Tensor], list[StopReason]]:
     responses: list[Tensor] = []
     reasons: list[StopReason] = []
-    for start in range(0, len(prompts), micro_batch):
-        part = slice(start, start + micro_batch)
-        drawn, why = collect(
-            policy.lm.generate(
-                prompts[part], sampling, generators=[seeded(seed, "rollout") for seed in seeds[part]]
-            )
-        )
-        responses += [response.cpu() for response in drawn]
+    for start in range(0, len(prompts), size):
+        part = slice(start, start + size)
+        generators = [seeded(seed, "rollout") for seed in seeds[part]]
+        steps = policy.lm.generate(prompts[part], sampling, generators=generators)
+        streams, why = collect(steps)
+        responses += [stream.cpu() for stream in streams]
         reasons += why
-    batch = ActionBatch.of(
-        prompts, responses, [why == "end" for why in reasons], policy.spec, policy.device
-    )
-    empty = torch.zeros(batch.mask.shape, device=policy.device)
-    log_probs, reference = empty, empty.clone()
-    values = None if policy.critic is None else empty.clone()
-    for rows in torch.arange(len(prompts), device=policy.device).split(micro_batch):
-        piece = batch.select(rows)
-        width = piece.mask.shape[1]
-        log_probs[rows, :width] = action_scores(policy.lm, piece, sampling)[0]
-        reference[rows, :width] = action_scores(policy.reference, piece, sampling)[0]
-        if values is not None and policy.critic is not None:
-            values[rows, :width] = policy.critic(piece)
-    return Rollout(
-        tuple(prompts), tuple(responses), tuple(reasons), batch, log_probs, reference, values
-    )
+    return responses, reasons

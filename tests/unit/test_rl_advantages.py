@@ -75,7 +75,9 @@ def test_the_score_comes_with_the_last_action() -> None:
     rewards = shaped_rewards(torch.tensor([5.0, 7.0]), kl, mask, beta=0.05)
     close(rewards, [[-0.05, -0.1, 5.2], [6.5, 0.0, 0.0]])
     with pytest.raises(ValueError, match="without any action"):
-        shaped_rewards(torch.ones(1), torch.zeros(1, 2), torch.zeros(1, 2, dtype=torch.bool), beta=1)
+        shaped_rewards(
+            torch.ones(1), torch.zeros(1, 2), torch.zeros(1, 2, dtype=torch.bool), beta=1
+        )
 
 
 def test_surrogate_by_hand() -> None:

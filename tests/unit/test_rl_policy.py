@@ -69,42 +69,38 @@ def test_rollout_has_the_probabilities_of_its_draws() -> None:
     torch.manual_seed(1)
     lm = Recording(Step1Config.debug()).eval()
     rollout = roll_out(LMPolicy(lm), PROMPTS, SAMPLING, seeds=[1, 2, 3], micro_batch=2)
-    assert "end" in rollout.reasons
+    assert "end" in [one.reason for one in rollout]
     for i, prompt in enumerate(PROMPTS):
         lm.said = []
-        drawn, why = collect(
-            lm.generate([prompt], SAMPLING, generators=[seeded(i + 1, "rollout")])
-        )
-        assert torch.equal(drawn[0], rollout.responses[i])
-        assert tuple(why) == rollout.reasons[i : i + 1]
-        taken = rollout.batch.actions[i][rollout.batch.mask[i]]
-        assert taken.tolist() == drawn[0].tolist() + [3] * (why[0] == "end")
-        logits = action_logits(
-            torch.cat(lm.said), SAMPLING, lm.spec, torch.arange(len(lm.said))
-        )
+        drawn, why = collect(lm.generate([prompt], SAMPLING, generators=[seeded(i + 1, "rollout")]))
+        assert torch.equal(drawn[0], rollout[i].response)
+        assert why == [rollout[i].reason]
+        taken = torch.tensor(drawn[0].tolist() + [3] * (why[0] == "end"))
+        logits = action_logits(torch.cat(lm.said), SAMPLING, lm.spec, torch.arange(len(lm.said)))
         expected = chosen_log_probs(logits, taken, lm.spec)
-        actual = rollout.log_probs[i][rollout.batch.mask[i]]
-        torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(rollout[i].log_probs, expected, atol=1e-4, rtol=1e-4)
+        assert torch.equal(rollout[i].log_probs, rollout[i].reference)
         # The grammar leaves 12 or 20 of 120 ids: no model's own distribution.
         assert bool((logits.exp() > 0).sum(1).le(21).all())
-    assert torch.equal(rollout.log_probs, rollout.reference)
-    assert not rollout.log_probs[~rollout.batch.mask].any()
 
 
 def test_values_and_gradients() -> None:
     moving = policy()
     rollout = roll_out(moving, PROMPTS, SAMPLING, seeds=[1, 2, 3])
-    assert rollout.values is not None
-    assert not rollout.values.any()  # a fresh critic knows nothing
-    out = moving(rollout.batch, SAMPLING)
-    torch.testing.assert_close(out.log_probs.detach(), rollout.log_probs)
+    assert not any(one.values.any() for one in rollout)  # a fresh critic knows nothing
+    batch = ActionBatch.of(
+        PROMPTS, [one.response for one in rollout], [one.ended for one in rollout], moving.spec
+    )
+    out = moving(batch, SAMPLING)
+    for row, one in zip(batch.rows(out.log_probs.detach()), rollout, strict=True):
+        torch.testing.assert_close(row, one.log_probs)
     out.log_probs.sum().backward()
     assert all(p.grad is None for p in moving.critic.parameters())
     assert all(p.grad is not None for p in moving.actor.parameters())
     moving.zero_grad()
-    moving(rollout.batch, act=False).values.sum().backward()
+    moving(batch, act=False).values.sum().backward()
     assert all(p.grad is None for p in moving.actor.parameters())
-    assert moving.critic.value_head.bias.grad.item() == rollout.batch.mask.sum()
+    assert moving.critic.value_head.bias.grad.item() == batch.mask.sum()
     assert not any(p.requires_grad for p in moving.reference.parameters())
     assert not any("reference" in name for name in moving.state_dict())
     with pytest.raises(ValueError, match="no critic"):
