@@ -14,6 +14,7 @@ __all__ = [
     "CancelledError",
     "CheckpointError",
     "ConfigError",
+    "DataError",
     "DeviceError",
     "EditError",
     "EvaluationError",
@@ -27,7 +28,6 @@ __all__ = [
     "SpecMismatchError",
     "StepAudioError",
     "TokenError",
-    "TrainingDataError",
     "TrainingError",
 ]
 
@@ -68,6 +68,10 @@ class GenerationError(StepAudioError, RuntimeError):
     """The language model returned nothing that can be decoded."""
 
 
+class DataError(StepAudioError, ValueError):
+    """Training data is not what it should be: a manifest, shards of codes, rows or ratings."""
+
+
 class EvaluationError(StepAudioError, ValueError):
     """A benchmark file, a manifest or a folder of results is not what a measurement needs."""
 
@@ -78,10 +82,6 @@ class CancelledError(StepAudioError):
 
 class ConfigError(StepAudioError, ValueError):
     """A setting is unknown, of the wrong type or makes no sense."""
-
-
-class TrainingDataError(StepAudioError, ValueError):
-    """A row of training data is not what a stage needs; the message names file and line."""
 
 
 class TrainingError(StepAudioError, RuntimeError):

@@ -166,6 +166,7 @@ class Pretrained(nn.Module):
         folder: str | Path,
         *,
         dtype: torch.dtype | Callable[[str], torch.dtype] | None = None,
+        weights: Mapping[str, Tensor] | None = None,
         force: bool = False,
     ) -> Path:
         """Write ``config.json`` and ``model.safetensors``.
@@ -174,6 +175,8 @@ class Pretrained(nn.Module):
             folder: made if needed.
             dtype: store floating tensors in this type, or each in the type a function of its name
                 gives; None keeps each tensor's own.
+            weights: what to write instead of the module's own tensors, such as those a training
+                has gathered from several processes.
             force: allow replacing existing files.
 
         Returns:
@@ -191,7 +194,7 @@ class Pretrained(nn.Module):
 
         tensors = {
             name: stored(name, value).detach().cpu().contiguous().clone()
-            for name, value in self.state_dict().items()
+            for name, value in (self.state_dict() if weights is None else weights).items()
         }
         config = json.dumps(dataclasses.asdict(self.config), indent=2) + "\n"
         write_atomic(

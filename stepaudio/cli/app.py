@@ -16,6 +16,7 @@ from stepaudio.cli.failures import told_in_one_line
 from stepaudio.cli.plot import plot
 from stepaudio.cli.speak import speak, voice
 from stepaudio.cli.tokens import resynth, tokenize
+from stepaudio.cli.train import dpo, reward, sft
 
 __all__ = ["app"]
 
@@ -47,6 +48,15 @@ _evaluation = typer.Typer(
 for _command in (benchmark, files):
     _evaluation.command()(told_in_one_line(_command))
 app.add_typer(_evaluation, name="eval")
+
+_training = typer.Typer(
+    no_args_is_help=True,
+    help="Train the language model and its reward model.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _command in (sft, reward, dpo):
+    _training.command()(told_in_one_line(_command))
+app.add_typer(_training, name="train")
 
 
 def _show_version(wanted: bool) -> None:

@@ -8,6 +8,8 @@ Source: published system; slopes after Press et al. 2022 (ALiBi).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -49,11 +51,13 @@ class BiasBlock(NamedTuple):
         stop: one past the last query.
         bias: ``[B or 1, H, stop - start, S]``, ``S`` the keys up to the last query of the block;
             minus infinity where a query must not look.
+        first: the key the bias begins with; those before it are of another document.
     """
 
     start: int
     stop: int
     bias: Tensor
+    first: int = 0
 
 
 class SqrtAlibi:
@@ -75,6 +79,7 @@ class SqrtAlibi:
         device: torch.device,
         dtype: torch.dtype,
         padding: Tensor | None = None,
+        documents: Sequence[int] | None = None,
     ) -> list[BiasBlock]:
         """Bias of ``queries`` positions that follow ``past`` earlier ones.
 
@@ -85,15 +90,34 @@ class SqrtAlibi:
             dtype: of the result; the published bfloat16 code rounds the bias likewise.
             padding: ``[B]`` ids to ignore at the head of each row. Rows of padding themselves see
                 what they like, so that they stay finite; nobody reads them.
+            documents: lengths of texts laid end to end in every row, none of which sees another.
+                Since only distances matter, each is biased as if it stood alone; keys of other
+                documents are left out of the blocks rather than masked, so they cost nothing.
 
         Returns:
             Blocks that cover the queries in order.
+
+        Raises:
+            ValueError: documents that do not fill the queries, or with a past or padding.
         """
         table = self._distances(past + queries, device, dtype)
-        return [
-            self._block(table, start, min(start + QUERY_BLOCK, queries), past, padding)
-            for start in range(0, queries, QUERY_BLOCK)
-        ]
+        if documents is None:
+            return [
+                self._block(table, start, min(start + QUERY_BLOCK, queries), past, padding)
+                for start in range(0, queries, QUERY_BLOCK)
+            ]
+        if past or padding is not None or sum(documents) != queries or min(documents) < 1:
+            raise ValueError(
+                f"documents of {list(documents)} ids must fill the {queries} positions, "
+                "without a cache and without padding"
+            )
+        blocks = []
+        for first, length in zip(accumulate(documents, initial=0), documents, strict=False):
+            for start in range(0, length, QUERY_BLOCK):
+                stop = min(start + QUERY_BLOCK, length)
+                bias = self._block(table, start, stop, 0, None).bias
+                blocks.append(BiasBlock(first + start, first + stop, bias, first))
+        return blocks
 
     def _block(
         self, table: Tensor, start: int, stop: int, past: int, padding: Tensor | None

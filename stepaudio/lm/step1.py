@@ -184,10 +184,10 @@ def attend(
     groups = keys.shape[1]
     grouped = queries.view(batch, length, groups, heads // groups, dim).permute(0, 2, 3, 1, 4)
     outputs = []
-    for start, stop, bias in blocks:
+    for start, stop, bias, first in blocks:
         rows, seen = heads // groups * (stop - start), bias.shape[-1]
         q = grouped[:, :, :, start:stop].reshape(batch, groups, rows, dim)
-        k, v = keys[:, :, :seen], values[:, :, :seen]
+        k, v = keys[:, :, first : first + seen], values[:, :, first : first + seen]
         bias = bias.reshape(-1, groups, rows, seen)
         if eager:
             scores = (q * dim**-0.5) @ k.transpose(-1, -2) + bias
@@ -276,7 +276,11 @@ class Step1Decoder(nn.Module):
         self.alibi = SqrtAlibi(config.num_attention_heads)
 
     def forward(
-        self, x: Tensor, cache: KVCache | None = None, padding: Tensor | None = None
+        self,
+        x: Tensor,
+        cache: KVCache | None = None,
+        padding: Tensor | None = None,
+        documents: Sequence[int] | None = None,
     ) -> Tensor:
         """Run embeddings through the stack.
 
@@ -285,12 +289,15 @@ class Step1Decoder(nn.Module):
             cache: earlier positions, updated in place.
             padding: ``[B]`` positions at the head of each sample to ignore; with a cache given
                 once, at the first call.
+            documents: lengths of texts laid end to end in every row, none of which sees another;
+                without a cache and without padding.
 
         Returns:
             ``[B, T, D]`` normalised hidden states.
 
         Raises:
-            ValueError: padding for a cache that already holds positions.
+            ValueError: padding for a cache that already holds positions, or documents that do
+                not fill the positions.
         """
         past = 0
         if cache is not None:
@@ -301,7 +308,12 @@ class Step1Decoder(nn.Module):
                 cache.padding = padding
             padding = cache.padding
         blocks = self.alibi.blocks(
-            x.shape[1], past, device=x.device, dtype=x.dtype, padding=padding
+            x.shape[1],
+            past,
+            device=x.device,
+            dtype=x.dtype,
+            padding=padding,
+            documents=documents,
         )
         for index, layer in enumerate(self.layers):
             x = layer(x, blocks, cache, index)

@@ -13,6 +13,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import safetensors.torch
 import torch
@@ -41,8 +42,8 @@ _MODEL, _OPTIMIZER, _STAGE = "model.safetensors", "optimizer.safetensors", "stag
 _ABOUT = "checkpoint.json"
 _NAME = re.compile(r"step-(\d{8})")
 _UNFINISHED = ".unfinished-"
-# Entries of the flat optimizer state that are tensors; the others are settings of the run.
-_MOMENTS = "state."
+# Between the name of a parameter, which has dots, and that of a moment.
+_OF = "//"
 
 
 def write_folder(path: Path, fill: Callable[[Path], object]) -> None:
@@ -101,10 +102,13 @@ def save_checkpoint(
         keep: how many of the newest to keep.
     """
     weights = get_model_state_dict(model, options=_options(ignore_frozen_params=True))
-    known = get_optimizer_state_dict(model, optimizer, options=_options())
+    moments = {
+        f"{name}{_OF}{moment}": value
+        for name, values in _moments(model, optimizer)["state"].items()
+        for moment, value in values.items()
+    }
     if not writes:
         return
-    moments = {k: v for k, v in known.items() if k.startswith(_MOMENTS)}
 
     def fill(path: Path) -> None:
         for name, tensors in ((_MODEL, weights), (_OPTIMIZER, moments), (_STAGE, state)):
@@ -149,15 +153,14 @@ def load_checkpoint(
         raise CheckpointError(
             f"{path} is of another model: {', '.join(different[:5])} not in both"
         )
-    options = _options(strict=False)
-    set_model_state_dict(model, weights, options=options)
-    moments = load_tensors(path / _OPTIMIZER)
-    known = get_optimizer_state_dict(model, optimizer, options=_options())
-    for name, value in known.items():
-        if name.startswith(_MOMENTS):
+    set_model_state_dict(model, weights, options=_options(strict=False))
+    kept = load_tensors(path / _OPTIMIZER)
+    moments = _moments(model, optimizer)
+    for name, values in moments["state"].items():
+        for moment, value in values.items():
             # What the optimizer had never touched is as at the beginning: zeros, step 0.
-            known[name] = moments.get(name, torch.zeros_like(value))
-    set_optimizer_state_dict(model, optimizer, known, options=options)
+            values[moment] = kept.get(f"{name}{_OF}{moment}", torch.zeros_like(value))
+    set_optimizer_state_dict(model, optimizer, moments, options=_options())
     return about["step"], load_tensors(path / _STAGE)
 
 
@@ -168,10 +171,15 @@ def whole_weights(model: nn.Module) -> dict[str, Tensor]:
         model: as prepared for this machine.
 
     Returns:
-        Tensors on the CPU by their names in the unprepared model; without the frozen ones only
-        where the model has none. Empty in all processes but the first, where there are several.
+        Tensors on the CPU by their names in the unprepared model; empty in all processes but the
+        first, where the model is shared out.
     """
     return dict(get_model_state_dict(model, options=_options()))
+
+
+def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """``{"state": {parameter: {moment: tensor}}, "param_groups": ...}``, gathered."""
+    return cast("dict[str, Any]", get_optimizer_state_dict(model, optimizer, options=_options()))
 
 
 def _options(*, strict: bool = True, ignore_frozen_params: bool = False) -> StateDictOptions:
@@ -180,7 +188,6 @@ def _options(*, strict: bool = True, ignore_frozen_params: bool = False) -> Stat
         cpu_offload=True,
         strict=strict,
         ignore_frozen_params=ignore_frozen_params,
-        flatten_optimizer_state_dict=True,
     )
 
 

@@ -24,7 +24,8 @@ def test_blocks_equal_the_formula(queries: int, past: int) -> None:
     blocks = SqrtAlibi(6).blocks(queries, past, device=CPU, dtype=torch.float32)
     assert [b.start for b in blocks[1:]] == [b.stop for b in blocks[:-1]]
     assert (blocks[0].start, blocks[-1].stop) == (0, queries)
-    for start, stop, bias in blocks:
+    for start, stop, bias, first in blocks:
+        assert first == 0
         i = torch.arange(past + start, past + stop)[:, None]
         j = torch.arange(past + stop)[None]
         distance = (i - j).float()
@@ -56,3 +57,31 @@ def test_table_made_in_inference_mode_can_be_trained_with() -> None:
         alibi.blocks(3, 0, device=CPU, dtype=torch.float32)
     (block,) = alibi.blocks(3, 0, device=CPU, dtype=torch.float32)
     assert not block.bias.is_inference()
+
+
+def test_documents_are_biased_as_if_each_stood_alone() -> None:
+    alibi = SqrtAlibi(2)
+    lengths = [3, QUERY_BLOCK + 5, 1]
+    blocks = alibi.blocks(sum(lengths), 0, device=CPU, dtype=torch.float32, documents=lengths)
+    assert [(b.start, b.stop, b.first) for b in blocks] == [
+        (0, 3, 0),
+        (3, QUERY_BLOCK + 3, 3),
+        (QUERY_BLOCK + 3, QUERY_BLOCK + 8, 3),
+        (QUERY_BLOCK + 8, QUERY_BLOCK + 9, QUERY_BLOCK + 8),
+    ]
+    alone = alibi.blocks(QUERY_BLOCK + 5, 0, device=CPU, dtype=torch.float32)
+    assert torch.equal(blocks[1].bias, alone[0].bias)
+    assert torch.equal(blocks[2].bias, alone[1].bias)
+
+
+@pytest.mark.parametrize(
+    ("documents", "past", "padding"),
+    [([2, 1], 0, None), ([4], 1, None), ([4, 0], 0, None), ([4], 0, torch.tensor([1]))],
+)
+def test_documents_that_do_not_fit(
+    documents: list[int], past: int, padding: torch.Tensor | None
+) -> None:
+    with pytest.raises(ValueError, match="must fill the 4 positions"):
+        SqrtAlibi(2).blocks(
+            4, past, device=CPU, dtype=torch.float32, padding=padding, documents=documents
+        )

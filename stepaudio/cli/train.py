@@ -1,0 +1,100 @@
+"""``stepaudio train``: one command per stage, each a configuration file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stepaudio.cli.options import AsJson
+from stepaudio.cli.screen import Screen, tell
+
+if TYPE_CHECKING:
+    from stepaudio.training.config import RunConfig
+    from stepaudio.training.stage import Stage
+
+__all__ = ["dpo", "reward", "run_stage", "sft"]
+
+Config = Annotated[
+    Path | None,
+    typer.Argument(metavar="[CONFIG]", help="Settings, a TOML file.", show_default=False),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="A setting, before those of the file; repeatable."
+    ),
+]
+Anew = Annotated[
+    bool, typer.Option("--force", "-f", help="Start anew over another run in the same folder.")
+]
+
+
+def sft(
+    config: Config = None, settings: Settings = None, as_json: AsJson = False, force: Anew = False
+) -> None:
+    """Fine-tune the language model on prompts and completions."""
+    from stepaudio.training.sft import SFT, SFTConfig
+
+    run_stage("sft", SFTConfig, SFT, config, settings, as_json=as_json, force=force)
+
+
+def reward(
+    config: Config = None, settings: Settings = None, as_json: AsJson = False, force: Anew = False
+) -> None:
+    """Train a reward model on preferences."""
+    from stepaudio.rl.train_reward import RewardConfig, RewardTraining
+
+    run_stage("reward", RewardConfig, RewardTraining, config, settings, as_json=as_json, force=force)
+
+
+def dpo(
+    config: Config = None, settings: Settings = None, as_json: AsJson = False, force: Anew = False
+) -> None:
+    """Train the language model on preferences directly (DPO)."""
+    from stepaudio.rl.dpo import DPO, DPOConfig
+
+    run_stage("dpo", DPOConfig, DPO, config, settings, as_json=as_json, force=force)
+
+
+def run_stage(
+    name: str,
+    config_class: type[RunConfig],
+    build: Callable[[Any], Stage[Any]],
+    path: Path | None,
+    settings: list[str] | None,
+    *,
+    as_json: bool,
+    force: bool,
+) -> None:
+    """Train one stage and tell how it ended.
+
+    Args:
+        name: of the command.
+        config_class: its settings.
+        build: settings to stage.
+        path: file of settings.
+        settings: ``key=value`` each.
+        as_json: for programs.
+        force: start anew.
+    """
+    from stepaudio.training.config import load_config
+    from stepaudio.training.loop import train
+    from stepaudio.training.metrics import read_metrics
+
+    config = load_config(config_class, path, settings or ())
+    with Screen() as screen:
+        screen.wait("loading model and rows")
+
+        def show(done: int, total: int, row: Mapping[str, float]) -> None:
+            screen.count(f"loss {row.get('loss', float('nan')):.4f}, step", done, total)
+
+        model = train(build(config), force=force, progress=show)
+    last = read_metrics(Path(config.output) / "metrics.jsonl")[-1]
+    values = {"command": f"train {name}", "output": str(model), **last}
+    line = f"wrote {model} after {last['step']} steps"
+    if "loss" in last:
+        line += f" (loss {last['loss']:.4f})"
+    tell(values, line, as_json)
