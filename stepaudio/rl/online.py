@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from stepaudio.errors import ConfigError, TrainingDataError
+from stepaudio.errors import ConfigError, DataError
 from stepaudio.rl.actions import ActionBatch
 from stepaudio.rl.guards import GuardConfig, guard_penalties, length_ratios
 from stepaudio.rl.measures import measure_round
@@ -165,7 +165,7 @@ class OnlineStage(Stage[dict[str, Tensor]]):
         save: writes a trained actor into an empty folder.
 
     Raises:
-        TrainingDataError: no prompts.
+        DataError: no prompts.
     """
 
     config: OnlineConfig
@@ -181,7 +181,7 @@ class OnlineStage(Stage[dict[str, Tensor]]):
         save: Callable[[nn.Module, Path], object],
     ) -> None:
         if not rows:
-            raise TrainingDataError("there are no prompts to learn from")
+            raise DataError("there are no prompts to learn from")
         self.config = config
         self.model = policy
         self.rows = list(rows)

@@ -78,7 +78,7 @@ class PPOStage(OnlineStage):
 
     Raises:
         ValueError: the policy has no critic.
-        TrainingDataError: no prompts.
+        DataError: no prompts.
     """
 
     config: PPOConfig
