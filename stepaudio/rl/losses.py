@@ -8,9 +8,7 @@ from torch import Tensor
 __all__ = ["bradley_terry_loss", "implicit_reward"]
 
 
-def bradley_terry_loss(
-    chosen: Tensor, rejected: Tensor, margin: Tensor | float = 0.0
-) -> Tensor:
+def bradley_terry_loss(chosen: Tensor, rejected: Tensor, margin: Tensor | float = 0.0) -> Tensor:
     """How surprising a preference is to scores: ``-log sigmoid(r_w - r_l - m)``.
 
     Source: paper section 3.2.2; the margin is that of Llama 2 (Touvron et al. 2023, eq. 2). Of

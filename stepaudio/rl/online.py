@@ -25,6 +25,7 @@ from stepaudio.rl.guards import GuardConfig, guard_penalties, length_ratios
 from stepaudio.rl.measures import measure_round
 from stepaudio.rl.policy import LMPolicy
 from stepaudio.rl.prompt_rows import PromptRow, hardest_first
+from stepaudio.rl.reward_choice import RewardChoice
 from stepaudio.rl.rewards import Reward, WeightedRewards
 from stepaudio.rl.rollout import Drawn, roll_out
 from stepaudio.seeds import derive_seed, seeded
@@ -40,7 +41,7 @@ __all__ = ["Experience", "OnlineConfig", "OnlineStage"]
 
 #: Parts of a micro-batch that every method has.
 _ACTIONS = ("ids", "starts", "actions", "mask")
-_MEASURED = "measured."
+_ACTOR, _MEASURED = "actor.", "measured."
 #: A deviation of scores below this is no scale to divide by.
 _EQUAL = 1e-6
 
@@ -53,6 +54,12 @@ class OnlineConfig(RunConfig):
     of prompts, rounds and steps are not stated and chosen here.
 
     Attributes:
+        data: JSONL file of prompts; see :mod:`stepaudio.rl.prompt_rows`.
+        model: the language model to start from: its folder, the folder or hub id of a pipeline,
+            or none for the embedded model.
+        rewards: by names of one's own; see :mod:`stepaudio.rl.reward_choice`.
+        pipeline: folder or hub id of the pipeline that speaks answers for rewards that listen;
+            none is the embedded one.
         rounds: of drawing and learning.
         prompts_per_round: different prompts in a round.
         group_size: responses to each prompt.
@@ -80,6 +87,10 @@ class OnlineConfig(RunConfig):
 
     learning_rate: float = 1e-6
     final_learning_rate: float = 2e-7
+    data: str = ""
+    model: str | None = None
+    rewards: dict[str, RewardChoice] = field(default_factory=dict)
+    pipeline: str | None = None
     rounds: int = 100
     prompts_per_round: int = 32
     group_size: int = 1
@@ -162,7 +173,6 @@ class OnlineStage(Stage[dict[str, Tensor]]):
         rows: prompts with what the reward must know of them.
         reward: says how good responses are; each must be judged by itself, for a process judges
             only its share.
-        save: writes a trained actor into an empty folder.
 
     Raises:
         DataError: no prompts.
@@ -177,8 +187,6 @@ class OnlineStage(Stage[dict[str, Tensor]]):
         policy: LMPolicy,
         rows: Sequence[PromptRow],
         reward: Reward,
-        *,
-        save: Callable[[nn.Module, Path], object],
     ) -> None:
         if not rows:
             raise DataError("there are no prompts to learn from")
@@ -186,7 +194,6 @@ class OnlineStage(Stage[dict[str, Tensor]]):
         self.model = policy
         self.rows = list(rows)
         self.reward = reward
-        self._save = save
         self._rank, self._processes = 0, 1
         self._autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
         self._difficulties: list[float] | None = None
@@ -264,10 +271,9 @@ class OnlineStage(Stage[dict[str, Tensor]]):
         return means
 
     def export(self, weights: dict[str, Tensor], folder: Path) -> None:
-        """Write the actor as a model of its own."""
-        own = {n[len("actor.") :]: w for n, w in weights.items() if n.startswith("actor.")}
-        self.model.actor.load_state_dict(own)
-        self._save(self.model.actor, folder)
+        """Write the actor, for :meth:`stepaudio.lm.step1.Step1LM.from_pretrained`."""
+        own = {n.removeprefix(_ACTOR): w for n, w in weights.items() if n.startswith(_ACTOR)}
+        self.model.actor.save_pretrained(folder, weights=own)
 
     def state(self) -> dict[str, Tensor]:
         """The round in progress."""

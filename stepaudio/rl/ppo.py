@@ -9,9 +9,8 @@ before it reaches the first of them (VC-PPO, arXiv 2503.01491); the critic is a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -35,6 +34,8 @@ class PPOConfig(OnlineConfig):
     """Settings of PPO.
 
     Attributes:
+        critic: folder of the reward model whose decoder the critic begins as; none begins as the
+            language model.
         critic_steps: steps at the beginning in which the actor stays as it is, bit for bit.
         critic_learning_rate: of the critic, throughout.
         kl_estimator: of the divergence in the reward.
@@ -48,6 +49,7 @@ class PPOConfig(OnlineConfig):
         ConfigError: a number outside its range.
     """
 
+    critic: str | None = None
     critic_steps: int = 80
     critic_learning_rate: float = 1e-5
     kl_estimator: Estimator = "k1"
@@ -74,7 +76,6 @@ class PPOStage(OnlineStage):
         policy: with a critic.
         rows: prompts.
         reward: says how good responses are.
-        save: writes a trained actor into an empty folder.
 
     Raises:
         ValueError: the policy has no critic.
@@ -89,12 +90,10 @@ class PPOStage(OnlineStage):
         policy: LMPolicy,
         rows: Sequence[PromptRow],
         reward: Reward,
-        *,
-        save: Callable[[nn.Module, Path], object],
     ) -> None:
         if policy.critic is None:
             raise ValueError("PPO needs a policy with a critic; build it with a ValueModel")
-        super().__init__(config, policy, rows, reward, save=save)
+        super().__init__(config, policy, rows, reward)
 
     def groups(self) -> list[Group]:
         """The actor, which rests at first, and the critic."""

@@ -1,14 +1,25 @@
-"""Prompts to learn from, what rewards must know of them, and their order: hardest first."""
+"""Prompts to learn from, what rewards must know of them, and their order: hardest first.
+
+One JSON object per line: ``{"prompt": [ids], "text": "...", "audio": "a.wav", ...}`` with the
+fields of :class:`PromptRow`; all but ``prompt`` are optional, keys that are not fields are ignored.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-__all__ = ["PromptRow", "hardest_first"]
+from stepaudio.training.rows import Rows, token_ids
+from stepaudio.types import LMSpec
+
+__all__ = ["PromptRow", "hardest_first", "prompt_rows"]
+
+_TEXTS = ("text", "lang", "audio", "speaker", "task", "label")
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,11 @@ class PromptRow:
     length: float = 1.0
     difficulty: float | None = None
 
+    @property
+    def tokens(self) -> int:
+        """Ids of the prompt."""
+        return len(self.ids)
+
     def __post_init__(self) -> None:
         if not len(self.ids):
             raise ValueError("a prompt is empty")
@@ -51,6 +67,53 @@ class PromptRow:
         bounds = [bound for segment in self.segments for bound in segment]
         if bounds != sorted(bounds) or (bounds and bounds[0] < 0):
             raise ValueError(f"segments {self.segments} must be in order and not overlap")
+
+
+def prompt_rows(path: str | Path, spec: LMSpec) -> Rows[PromptRow]:
+    """Open prompts; paths of recordings are relative to the file's folder.
+
+    Args:
+        path: a JSONL file.
+        spec: of the model that shall answer them.
+
+    Returns:
+        The rows.
+
+    Raises:
+        DataError: a row is wrong; the message names the line.
+    """
+    folder = Path(path).parent.resolve()
+
+    def parse(row: Mapping[str, Any]) -> PromptRow:
+        ids = token_ids(row, "prompt", spec)
+        if len(ids) >= spec.context_length:
+            raise ValueError(f"{len(ids)} ids leave no room in a context of {spec.context_length}")
+        texts = {name: row[name] for name in _TEXTS if name in row}
+        for name, value in texts.items():
+            if not isinstance(value, str):
+                raise ValueError(f"{name!r} must be a text, not {value!r}")
+        if texts.get("audio"):
+            texts["audio"] = str(folder / texts["audio"])
+        length, difficulty = row.get("length", 1.0), row.get("difficulty")
+        for name, value in (("length", length), ("difficulty", difficulty)):
+            if value is not None and type(value) not in (int, float):
+                raise ValueError(f"{name!r} must be a number, not {value!r}")
+        return PromptRow(
+            ids, **texts, segments=_segments(row), length=length, difficulty=difficulty
+        )
+
+    return Rows(path, parse)
+
+
+def _segments(row: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
+    value = row.get("segments", [])
+    good = isinstance(value, list) and all(
+        isinstance(one, list) and len(one) == 2 and all(type(bound) is int for bound in one)
+        for one in value
+    )
+    if not good:
+        raise ValueError(f"'segments' must be a list of [first, stop] units, not {value!r}")
+    return tuple((first, stop) for first, stop in value)
 
 
 def hardest_first(difficulties: Sequence[float], *, share: float = 1.0) -> list[int]:

@@ -32,6 +32,12 @@ PPO: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing curves takes longer than these trainings."""
+    monkeypatch.setattr("stepaudio.training.loop.draw_curves", lambda rows, path: None)
+
+
 def planted(prompts: Sequence[PromptRow], responses: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.tensor([float((response == WANTED).sum()) for response in responses])
 
@@ -41,19 +47,15 @@ def model() -> Step1LM:
     return Step1LM(Step1Config.debug())
 
 
-def save(actor: Any, folder: Path) -> None:
-    actor.save_pretrained(folder)
-
-
 def ppo(folder: Path, **changes: Any) -> PPOStage:
     lm = model()
     config = PPOConfig(output=str(folder), **{**PPO, **changes})
-    return PPOStage(config, LMPolicy(lm, ValueModel.beside(lm)), ROWS, planted, save=save)
+    return PPOStage(config, LMPolicy(lm, ValueModel.beside(lm)), ROWS, planted)
 
 
 def grpo(folder: Path, **changes: Any) -> GRPOStage:
     config = GRPOConfig(output=str(folder), **{**QUICK, **changes})
-    return GRPOStage(config, LMPolicy(model()), ROWS, planted, save=save)
+    return GRPOStage(config, LMPolicy(model()), ROWS, planted)
 
 
 def log(folder: Path) -> list[dict[str, float]]:
