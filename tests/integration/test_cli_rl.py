@@ -11,7 +11,7 @@ import torch
 from stepaudio.lm.step1 import Step1Config, Step1LM
 from stepaudio.rl.reward import TokenRewardModel
 from stepaudio.training.metrics import read_metrics
-from tests.command_line import refused, told
+from command_line import refused, told
 
 SETTINGS = """
 model = "{folder}/start"

@@ -68,7 +68,7 @@ def test_rollout_has_the_probabilities_of_its_draws() -> None:
     """Step by step from the cached generator, against one pass of the training network."""
     torch.manual_seed(1)
     lm = Recording(Step1Config.debug()).eval()
-    rollout = roll_out(LMPolicy(lm), PROMPTS, SAMPLING, seeds=[1, 2, 3], micro_batch=2)
+    rollout = roll_out(LMPolicy(lm), PROMPTS, SAMPLING, seeds=[1, 2, 3], draw_batch=2)
     assert "end" in [one.reason for one in rollout]
     for i, prompt in enumerate(PROMPTS):
         lm.said = []
