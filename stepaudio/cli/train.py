@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -116,6 +117,8 @@ def run_stage(
             screen.count(f"loss {row.get('loss', float('nan')):.4f}, step", done, total)
 
         model = train(build(config), force=force, progress=show)
+    if os.environ.get("RANK", "0") != "0":
+        return  # one of several processes has spoken for all
     last = read_metrics(Path(config.output) / "metrics.jsonl")[-1]
     values = {"command": f"train {name}", "output": str(model), **last}
     line = f"wrote {model} after {last['step']} steps"

@@ -46,6 +46,8 @@ __all__ = ["Progress", "train"]
 #: Called after every step with the steps done, the steps in all, and the row of the log.
 Progress = Callable[[int, int, Mapping[str, float]], None]
 
+#: Seconds between two pictures of a run that goes on.
+_DRAW_EVERY = 60.0
 _RUN, _MODEL, _CHECKPOINTS = "run.json", "model", "checkpoints"
 
 
@@ -103,6 +105,7 @@ def _run(
     first = accelerator.is_main_process
     log = MetricsLog(out, done, tensorboard=config.tensorboard) if first else None
     model.train()
+    drawn = time.monotonic()
     while done < stage.steps:
         began = time.perf_counter()
         row = _step(stage, accelerator, model, prepared, groups, done)
@@ -117,13 +120,14 @@ def _run(
                 out / _CHECKPOINTS, done, model, optimizer, stage.state(),
                 writes=first, keep=config.keep_checkpoints,
             )  # fmt: skip
-            if log is not None:
+            due = done == stage.steps or time.monotonic() - drawn > _DRAW_EVERY
+            if log is not None and due:
                 draw_curves(read_metrics(log.path), out / "curves.png")
+                drawn = time.monotonic()
     weights = whole_weights(model)
     if first:
         write_folder(out / _MODEL, lambda folder: stage.export(weights, folder))
     accelerator.wait_for_everyone()
-    accelerator.free_memory()
 
 
 def _step(
@@ -164,8 +168,15 @@ def _step(
     weight = found["loss"][1]
     if weight <= 0:
         raise TrainingError(f"step {step}: no micro-batch has anything to learn from")
-    _average(model, groups, rates, processes / weight)
-    norm = float(accelerator.clip_grad_norm_(model.parameters(), stage.config.max_grad_norm))
+    for settings, rate in zip(optimizer.param_groups, rates, strict=True):
+        for parameter in settings["params"]:
+            if rate == 0:
+                parameter.grad = None  # a group at rest must not even gather momentum
+            elif parameter.grad is not None:
+                parameter.grad.mul_(processes / weight)  # sums to means
+    clipped = accelerator.clip_grad_norm_(model.parameters(), stage.config.max_grad_norm)
+    # Where the model is shared out, so is the norm.
+    norm = float(clipped.full_tensor() if hasattr(clipped, "full_tensor") else clipped)
     if not math.isfinite(norm):
         raise TrainingError(
             f"step {step}: the gradient is not finite (loss {found['loss'][0] / weight:.4g}); "
@@ -176,19 +187,6 @@ def _step(
     row = {name: total / count if count else math.nan for name, (total, count) in found.items()}
     row |= {"weight": weight, "grad_norm": norm}
     return row | {f"learning_rate{_number(i)}": rate for i, rate in enumerate(rates)}
-
-
-def _average(
-    model: torch.nn.Module, groups: list[Group], rates: list[float], factor: float
-) -> None:
-    """Sums of gradients to means; none at all for groups that rest."""
-    for group, rate in zip(groups, rates, strict=True):
-        if rate == 0:
-            for parameter in group.parameters:
-                parameter.grad = None
-    for parameter in model.parameters():
-        if parameter.grad is not None:
-            parameter.grad.mul_(factor)
 
 
 def _number(group: int) -> str:
