@@ -29,7 +29,8 @@ def unique_units(response: Tensor, spec: LMSpec) -> float:
     """
     size = spec.tokens.unit_length
     units = response[: len(response) // size * size].view(-1, size)
-    return len(units.unique(dim=0)) / len(units) if len(units) else 1.0
+    different = {tuple(unit) for unit in units.tolist()}
+    return len(different) / len(units) if len(units) else 1.0
 
 
 def measure_round(drawn: Sequence[Drawn], spec: LMSpec) -> dict[str, float]:

@@ -257,7 +257,7 @@ class OnlineStage(Stage[dict[str, Tensor]]):
         total = len(self._learned["mask"])
         order = torch.randperm(total, generator=seeded(config.seed, f"order {number} {turn}"))
         chosen = order.tensor_split(config.minibatches)[part]
-        return [self._piece(rows) for rows in chosen.split(config.micro_batch)]
+        return [self._piece(rows) for rows in torch.split(chosen, config.micro_batch)]
 
     def losses(self, model: nn.Module, batch: dict[str, Tensor]) -> Mapping[str, Mean]:
         """Means over the actions of a micro-batch, and the numbers of its round."""

@@ -2,65 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rl_debug import grpo, log, ppo, run_ppo
 from safetensors.torch import load_file
+from training_debug import debug_lm
 
-from stepaudio.lm.step1 import Step1Config, Step1LM
-from stepaudio.rl.grpo import GRPOConfig, GRPOStage
-from stepaudio.rl.guards import GuardConfig
-from stepaudio.rl.policy import LMPolicy, ValueModel
-from stepaudio.rl.ppo import PPOConfig, PPOStage
-from stepaudio.rl.prompt_rows import PromptRow
+from stepaudio.lm.step1 import Step1LM
 from stepaudio.training.loop import train
-from stepaudio.training.metrics import read_metrics
 
-#: A linguistic code, so that the grammar offers it in two slots of five.
-WANTED = 85
-ROWS = [PromptRow(torch.tensor([4, 5, 6 + i]), difficulty=float(i)) for i in range(12)]
-QUICK: dict[str, Any] = {
-    "device": "cpu", "seed": 1, "learning_rate": 3e-3, "final_learning_rate": 1e-3,
-    "rounds": 20, "passes": 2, "minibatches": 2, "max_new_tokens": 10,
-    "guards": GuardConfig(missing_end=0.0, length=0.0),
-}  # fmt: skip
-PPO: dict[str, Any] = {
-    **QUICK, "prompts_per_round": 32, "critic_steps": 8, "critic_learning_rate": 3e-3,
-}  # fmt: skip
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing curves takes longer than these trainings."""
     monkeypatch.setattr("stepaudio.training.loop.draw_curves", lambda rows, path: None)
-
-
-def planted(prompts: Sequence[PromptRow], responses: Sequence[torch.Tensor]) -> torch.Tensor:
-    return torch.tensor([float((response == WANTED).sum()) for response in responses])
-
-
-def model() -> Step1LM:
-    torch.manual_seed(0)
-    return Step1LM(Step1Config.debug())
-
-
-def ppo(folder: Path, **changes: Any) -> PPOStage:
-    lm = model()
-    config = PPOConfig(output=str(folder), **{**PPO, **changes})
-    return PPOStage(config, LMPolicy(lm, ValueModel.beside(lm)), ROWS, planted)
-
-
-def grpo(folder: Path, **changes: Any) -> GRPOStage:
-    config = GRPOConfig(output=str(folder), **{**QUICK, **changes})
-    return GRPOStage(config, LMPolicy(model()), ROWS, planted)
-
-
-def log(folder: Path) -> list[dict[str, float]]:
-    rows = read_metrics(folder / "metrics.jsonl")
-    return [{k: v for k, v in row.items() if not k.endswith("seconds")} for row in rows]
 
 
 @pytest.mark.parametrize("build", [ppo, grpo])
@@ -72,7 +35,7 @@ def test_a_planted_reward_rises(build: Any, tmp_path: Path) -> None:
     assert rows[-1]["score"] > rows[0]["score"] + 1
     assert rows[-1]["kl"] > rows[0]["kl"] == 0
     trained = Step1LM.from_pretrained(folder)
-    assert not torch.equal(trained.lm_head.weight, model().lm_head.weight)
+    assert not torch.equal(trained.lm_head.weight, debug_lm().lm_head.weight)
 
 
 def test_the_first_step_of_a_round_is_on_policy(tmp_path: Path) -> None:
@@ -107,7 +70,7 @@ def test_the_price_orders_the_divergence(tmp_path: Path) -> None:
     found = []
     for beta in (0.0, 0.3, 3.0):
         folder = tmp_path / str(beta)
-        train(ppo(folder, kl_beta=beta, rounds=12))
+        train(ppo(folder, kl_beta=beta, rounds=8))
         found.append(sum(row["kl"] for row in log(folder)[-8:]))
     assert found[0] > 1.2 * found[1] > 1.2 * 1.2 * found[2] > 0
 
@@ -143,3 +106,26 @@ def test_hardest_prompts_first(tmp_path: Path) -> None:
     drawn = [set(group) for group in firsts]
     assert all(group <= {11, 10, 9} for group in (drawn[0], drawn[2]))
     assert drawn[1] <= {8, 7, 6}
+
+
+def test_two_processes_draw_and_learn_as_one(tmp_path: Path) -> None:
+    run_ppo(str(tmp_path / "one"))
+    script = tmp_path / "two.py"
+    script.write_text("import sys\nfrom rl_debug import run_ppo\nrun_ppo(sys.argv[1])\n")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*launch, str(script), str(tmp_path / "two")],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+            "OMP_NUM_THREADS": "1",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = log(tmp_path / "one"), log(tmp_path / "two")
+    assert len(one) == len(two) == 8
+    for a, b in zip(one, two, strict=True):
+        assert a == pytest.approx(b, rel=1e-3, abs=1e-5)
