@@ -150,9 +150,7 @@ def load_checkpoint(
     wanted = get_model_state_dict(model, options=_options(ignore_frozen_params=True))
     different = sorted(set(weights) ^ set(wanted))
     if different:
-        raise CheckpointError(
-            f"{path} is of another model: {', '.join(different[:5])} not in both"
-        )
+        raise CheckpointError(f"{path} is of another model: {', '.join(different[:5])} not in both")
     set_model_state_dict(model, weights, options=_options(strict=False))
     kept = load_tensors(path / _OPTIMIZER)
     moments = _moments(model, optimizer)

@@ -84,9 +84,7 @@ class RunConfig:
                 raise ConfigError(f"{name} is {value} but must be above 0")
 
 
-def load_config(
-    config_class: type[C], path: str | Path | None, overrides: Sequence[str] = ()
-) -> C:
+def load_config(config_class: type[C], path: str | Path | None, overrides: Sequence[str] = ()) -> C:
     """Read settings.
 
     Args:
@@ -165,7 +163,8 @@ def _parse_toml(text: str) -> dict[str, Any]:
                 "reading TOML with Python 3.10 needs tomli; "
                 "install it with: pip install 'stepaudio[train]'"
             ) from error
-    return tomllib.loads(text)
+    parsed: dict[str, Any] = tomllib.loads(text)
+    return parsed
 
 
 def _convert(hint: Any, value: Any, name: str, source: str) -> Any:

@@ -85,9 +85,7 @@ def train(stage: Stage[Any], *, force: bool = False, progress: Progress | None =
     return model_folder
 
 
-def _run(
-    stage: Stage[Any], accelerator: Accelerator, out: Path, progress: Progress | None
-) -> None:
+def _run(stage: Stage[Any], accelerator: Accelerator, out: Path, progress: Progress | None) -> None:
     config, groups = stage.config, stage.groups()
     optimizer = torch.optim.AdamW(
         [{"params": list(g.parameters), "weight_decay": g.weight_decay} for g in groups],

@@ -128,7 +128,7 @@ class Stage(ABC, Generic[B]):
         moving = [p for p in self.model.parameters() if p.requires_grad]
         return [Group(moving, rate, config.weight_decay)]
 
-    def start(self, accelerator: Accelerator, model: nn.Module) -> None:  # noqa: B027
+    def start(self, accelerator: Accelerator, model: nn.Module) -> None:
         """Called once before the first step, when :attr:`model` is in place.
 
         Args:
@@ -140,7 +140,7 @@ class Stage(ABC, Generic[B]):
         """What else a checkpoint must hold for the next step to come out the same."""
         return {}
 
-    def load_state(self, state: dict[str, Tensor]) -> None:  # noqa: B027
+    def load_state(self, state: dict[str, Tensor]) -> None:
         """Go on from :meth:`state`.
 
         Args:

@@ -40,7 +40,7 @@ def test_sft_then_reward_then_dpo(folder: Path) -> None:
     assert last["output"] == str(folder / "sft" / "model")
     course = losses(folder / "sft")
     # All ids equally likely at first.
-    assert course[0] == pytest.approx(math.log(SPEC.vocab_size), abs=0.2)
+    assert course[0] == pytest.approx(math.log(SPEC.vocab_size), abs=0.5)
     assert course[-1] < course[0] - 0.5
     assert isinstance(Step1LM.from_pretrained(folder / "sft" / "model"), Step1LM)
 

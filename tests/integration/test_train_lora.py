@@ -17,8 +17,8 @@ from stepaudio.lm.step1 import Step1LM
 from stepaudio.rl.reward import TokenRewardModel
 from stepaudio.rl.train_reward import RewardConfig, RewardTraining
 from stepaudio.training.checkpoint import latest_checkpoint
-from stepaudio.training.lora import LoraSettings, add_lora
 from stepaudio.training.loop import train
+from stepaudio.training.lora import LoraSettings, add_lora
 from stepaudio.training.sft import SFT, SFTConfig
 
 SETTINGS = LoraSettings(rank=4, targets=("q_proj", "down_proj"))

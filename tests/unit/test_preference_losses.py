@@ -56,7 +56,7 @@ def test_means_over_pairs(tmp_path: Path) -> None:
     batch = pack_pairs(pair_rows(write_pairs(tmp_path / "pairs.jsonl", 3), SPEC)[:])
     assert len(batch.packed.documents) == 6
     # Judge, human, judge: right, a draw, wrong.
-    scores = torch.tensor([2.0, 0.0, 1.0, 1.0, 0.0, 3.0], requires_grad=True)
+    scores = torch.tensor([2.0, 0.0, 1.0, 1.0, 0.0, 3.0])
     means = {k: (float(t), float(w)) for k, (t, w) in pair_means(scores, batch).items()}
     losses = [math.log1p(math.exp(-2)), math.log(2), math.log1p(math.exp(3))]
     assert means["loss"] == (pytest.approx(sum(losses)), 3)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from accelerate.state import AcceleratorState
 from torch import nn
 from training_debug import Toy, losses
 
@@ -225,3 +226,18 @@ class Broken(Toy):
 def test_divergence_is_told(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="step 0: the gradient is not finite"):
         train(Broken(config(tmp_path / "run")))
+
+
+def test_bfloat16_and_one_precision_in_a_process(tmp_path: Path) -> None:
+    train(Toy(config(tmp_path / "float32")))
+    half = Toy(config(tmp_path / "half", precision="bf16"))
+    with pytest.raises(TrainingError, match="one process can train in one precision"):
+        train(half)
+    AcceleratorState._reset_state()
+    try:
+        train(half)
+    finally:
+        AcceleratorState._reset_state()
+    assert losses(tmp_path / "half") != losses(tmp_path / "float32")
+    assert losses(tmp_path / "half") == pytest.approx(losses(tmp_path / "float32"), rel=0.1)
+    assert half.model[0].weight.dtype == torch.float32

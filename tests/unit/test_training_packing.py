@@ -77,9 +77,7 @@ def test_log_probs_are_those_of_the_model() -> None:
     seed=st.integers(0, 9),
 )
 @settings(max_examples=50, deadline=None)
-def test_every_row_is_in_one_pack_that_holds_it(
-    lengths: list[int], spare: int, seed: int
-) -> None:
+def test_every_row_is_in_one_pack_that_holds_it(lengths: list[int], spare: int, seed: int) -> None:
     capacity = max(lengths) + spare
     packs = plan_packs(lengths, capacity, seeded(seed, "a"))
     assert sorted(row for rows in packs for row in rows) == list(range(len(lengths)))
