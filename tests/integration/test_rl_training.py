@@ -28,11 +28,11 @@ def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("build", [ppo, grpo])
 def test_a_planted_reward_rises(build: Any, tmp_path: Path) -> None:
-    folder = train(build(tmp_path / "run"))
+    folder = train(build(tmp_path / "run", rounds=10))
     rows = log(tmp_path / "run")
     # Of ten slots four are linguistic, with twelve codes each: a third of a hit by chance.
     assert rows[0]["score"] < 0.8
-    assert rows[-1]["score"] > rows[0]["score"] + 1
+    assert rows[-1]["score"] > 2.5
     assert rows[-1]["kl"] > rows[0]["kl"] == 0
     trained = Step1LM.from_pretrained(folder)
     assert not torch.equal(trained.lm_head.weight, debug_lm().lm_head.weight)
@@ -68,11 +68,11 @@ def test_the_actor_rests_while_the_critic_warms_up(tmp_path: Path) -> None:
 
 def test_the_price_orders_the_divergence(tmp_path: Path) -> None:
     found = []
-    for beta in (0.0, 0.3, 3.0):
+    for beta in (0.0, 0.3, 1.0):
         folder = tmp_path / str(beta)
         train(ppo(folder, kl_beta=beta, rounds=8))
-        found.append(sum(row["kl"] for row in log(folder)[-8:]))
-    assert found[0] > 1.2 * found[1] > 1.2 * 1.2 * found[2] > 0
+        found.append(sum(row["kl"] for row in log(folder)[-16:]))
+    assert found[0] > 1.1 * found[1] > 1.1 * 1.1 * found[2] > 0
 
 
 def test_an_interrupted_run_goes_on_the_same(tmp_path: Path) -> None:
