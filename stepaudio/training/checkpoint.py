@@ -101,14 +101,16 @@ def save_checkpoint(
         writes: whether this is the process that writes.
         keep: how many of the newest to keep.
     """
-    weights = get_model_state_dict(model, options=_options(ignore_frozen_params=True))
-    moments = {
-        f"{name}{_OF}{moment}": value
-        for name, values in _moments(model, optimizer)["state"].items()
-        for moment, value in values.items()
-    }
+    gathered = _gathered(ignore_frozen_params=True)
+    weights = get_model_state_dict(model, options=gathered)
+    known = _moments(model, optimizer, gathered)
     if not writes:
         return
+    moments = {
+        f"{name}{_OF}{moment}": value
+        for name, values in known["state"].items()
+        for moment, value in values.items()
+    }
 
     def fill(path: Path) -> None:
         for name, tensors in ((_MODEL, weights), (_OPTIMIZER, moments), (_STAGE, state)):
@@ -147,18 +149,25 @@ def load_checkpoint(
     if about.get("format") != 1 or not isinstance(about.get("step"), int):
         raise CheckpointError(f"{path / _ABOUT} is not of this version of stepaudio")
     weights = load_tensors(path / _MODEL)
-    wanted = get_model_state_dict(model, options=_options(ignore_frozen_params=True))
-    different = sorted(set(weights) ^ set(wanted))
+    # What this process holds: gathering would leave the others without even the names.
+    own = StateDictOptions(ignore_frozen_params=True)
+    different = sorted(set(weights) ^ set(get_model_state_dict(model, options=own)))
     if different:
         raise CheckpointError(f"{path} is of another model: {', '.join(different[:5])} not in both")
-    set_model_state_dict(model, weights, options=_options(strict=False))
+    # Not strict: frozen parameters are not in it.
+    whole = StateDictOptions(full_state_dict=True, strict=False)
+    set_model_state_dict(model, weights, options=whole)
     kept = load_tensors(path / _OPTIMIZER)
-    moments = _moments(model, optimizer)
-    for name, values in moments["state"].items():
-        for moment, value in values.items():
-            # What the optimizer had never touched is as at the beginning: zeros, step 0.
-            values[moment] = kept.get(f"{name}{_OF}{moment}", torch.zeros_like(value))
-    set_optimizer_state_dict(model, optimizer, moments, options=_options())
+    moments = _moments(model, optimizer, own)
+    # What the optimizer had never touched is as at the beginning: zeros, step 0.
+    moments["state"] = {
+        name: {
+            moment: kept.get(f"{name}{_OF}{moment}", torch.zeros(value.shape, dtype=value.dtype))
+            for moment, value in values.items()
+        }
+        for name, values in moments["state"].items()
+    }
+    set_optimizer_state_dict(model, optimizer, moments, options=whole)
     return about["step"], load_tensors(path / _STAGE)
 
 
@@ -172,20 +181,19 @@ def whole_weights(model: nn.Module) -> dict[str, Tensor]:
         Tensors on the CPU by their names in the unprepared model; empty in all processes but the
         first, where the model is shared out.
     """
-    return dict(get_model_state_dict(model, options=_options()))
+    return dict(get_model_state_dict(model, options=_gathered()))
 
 
-def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """``{"state": {parameter: {moment: tensor}}, "param_groups": ...}``, gathered."""
-    return cast("dict[str, Any]", get_optimizer_state_dict(model, optimizer, options=_options()))
+def _moments(
+    model: nn.Module, optimizer: torch.optim.Optimizer, options: StateDictOptions
+) -> dict[str, Any]:
+    """``{"state": {parameter: {moment: tensor}}, "param_groups": ...}``."""
+    return cast("dict[str, Any]", get_optimizer_state_dict(model, optimizer, options=options))
 
 
-def _options(*, strict: bool = True, ignore_frozen_params: bool = False) -> StateDictOptions:
+def _gathered(*, ignore_frozen_params: bool = False) -> StateDictOptions:
     return StateDictOptions(
-        full_state_dict=True,
-        cpu_offload=True,
-        strict=strict,
-        ignore_frozen_params=ignore_frozen_params,
+        full_state_dict=True, cpu_offload=True, ignore_frozen_params=ignore_frozen_params
     )
 
 

@@ -29,7 +29,9 @@ def test_a_log_goes_on_behind_the_steps_that_count(tmp_path: Path) -> None:
 
 
 def test_curves_of_metrics_that_come_and_go(tmp_path: Path) -> None:
-    draw_curves([{"step": 1, "rate": 1.0}, {"step": 2, "loss": 0.5, "rate": 1.0}], tmp_path / "a.png")
+    draw_curves(
+        [{"step": 1, "rate": 1.0}, {"step": 2, "loss": 0.5, "rate": 1.0}], tmp_path / "a.png"
+    )
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     draw_curves([], tmp_path / "b.png")
     assert not (tmp_path / "b.png").exists()
