@@ -77,4 +77,5 @@ def _load(config: OnlineConfig) -> tuple[Step1LM, list[PromptRow], WeightedRewar
             f"the reward {listening[0]!r} listens, but row {silent + 1} of {config.data} names no "
             "audio, the recording whose voice shall speak"
         )
-    return lm, rows, build_rewards(config.rewards, lm.spec, pipeline=config.pipeline)
+    reward = build_rewards(config.rewards, lm.spec, pipeline=config.pipeline, device=config.device)
+    return lm, rows, reward

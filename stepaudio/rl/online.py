@@ -71,7 +71,6 @@ class OnlineConfig(RunConfig):
         difficulty_draws: responses by which the difficulty of a prompt is measured where its row
             does not say it.
         temperature: of the draw.
-        constrain: draw only streams of whole units (codebook grammar).
         min_new_tokens: the end is forbidden before; an empty answer cannot be heard.
         max_new_tokens: hard limit of an answer.
         clip: how far the probability of an action may move within a round, as a ratio.
@@ -101,7 +100,6 @@ class OnlineConfig(RunConfig):
     hardest: float = 1.0
     difficulty_draws: int = 1
     temperature: float = 1.0
-    constrain: bool = True
     min_new_tokens: int = 5
     max_new_tokens: int = 1024
     clip: float = 0.2
@@ -127,10 +125,9 @@ class OnlineConfig(RunConfig):
 
     @property
     def sampling(self) -> SamplingParams:
-        """How responses are drawn, and whose probabilities are learned."""
+        """How responses are drawn, with the grammar, and whose probabilities are learned."""
         return SamplingParams(
             temperature=self.temperature,
-            constrain=self.constrain,
             min_new_tokens=self.min_new_tokens,
             max_new_tokens=self.max_new_tokens,
         )
@@ -200,7 +197,7 @@ class OnlineStage(Stage[dict[str, Tensor]]):
         self._round = -1
         self._learned: dict[str, Tensor] = {}
         self._measured: dict[str, float] = {}
-        self._seconds: dict[str, float] = {}
+        self._seconds = {"draw_seconds": 0.0, "reward_seconds": 0.0}
         # Mean and deviation of the first round's scores.
         self._scale: tuple[float, float] | None = None
 
@@ -246,6 +243,8 @@ class OnlineStage(Stage[dict[str, Tensor]]):
         self._rank, self._processes = accelerator.process_index, accelerator.num_processes
         self._autocast = accelerator.autocast
         self.model.reference.to(accelerator.device)
+        if isinstance(self.reward, WeightedRewards):
+            self.reward.to(accelerator.device)
 
     def batches(self, step: int) -> list[dict[str, Tensor]]:
         """Micro-batches of a step; the first step of a round draws."""

@@ -64,6 +64,12 @@ class PPOConfig(OnlineConfig):
         self.require_positive("critic_learning_rate", "value_clip", "value_weight")
         if self.critic_steps < 0 or self.entropy_weight < 0:
             raise ConfigError("critic_steps and entropy_weight must be 0 or more")
+        if self.critic_steps >= self.rounds * self.passes * self.minibatches:
+            raise ConfigError(
+                f"critic_steps is {self.critic_steps}, but rounds, passes and minibatches make "
+                f"only {self.rounds * self.passes * self.minibatches} steps: the policy would "
+                "never move"
+            )
         if not (0 <= self.gamma <= 1 and 0 <= self.lam <= 1):
             raise ConfigError("gamma and lam must lie between 0 and 1")
 

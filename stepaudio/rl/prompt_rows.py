@@ -86,7 +86,7 @@ def prompt_rows(path: str | Path, spec: LMSpec) -> Rows[PromptRow]:
 
     def parse(row: Mapping[str, Any]) -> PromptRow:
         ids = token_ids(row, "prompt", spec)
-        if len(ids) >= spec.context_length:
+        if len(ids) + spec.tokens.unit_length > spec.context_length:
             raise ValueError(f"{len(ids)} ids leave no room in a context of {spec.context_length}")
         texts = {name: row[name] for name in _TEXTS if name in row}
         for name, value in texts.items():

@@ -67,7 +67,11 @@ class RewardChoice:
 
 
 def build_rewards(
-    choices: Mapping[str, RewardChoice], spec: LMSpec, *, pipeline: str | None = None
+    choices: Mapping[str, RewardChoice],
+    spec: LMSpec,
+    *,
+    pipeline: str | None = None,
+    device: str = "auto",
 ) -> WeightedRewards:
     """Load what was chosen.
 
@@ -75,6 +79,7 @@ def build_rewards(
         choices: by names of one's own.
         spec: of the policy.
         pipeline: folder or hub id of the pipeline that speaks; None is the embedded one.
+        device: where that pipeline runs.
 
     Returns:
         The weighted sum.
@@ -87,7 +92,7 @@ def build_rewards(
     if not choices:
         raise ConfigError("there is no reward; add a table such as [rewards.length]")
     listening = {name: choice for name, choice in choices.items() if choice.listens}
-    built = _listen(listening, pipeline) if listening else {}
+    built = _listen(listening, pipeline, device) if listening else {}
     built |= {n: _reads(choice, spec) for n, choice in choices.items() if not choice.listens}
     return WeightedRewards(built, {name: choice.weight for name, choice in choices.items()})
 
@@ -106,14 +111,16 @@ def _reads(choice: RewardChoice, spec: LMSpec) -> Reward:
     return ModelReward(model)
 
 
-def _listen(choices: Mapping[str, RewardChoice], pipeline: str | None) -> dict[str, Reward]:
+def _listen(
+    choices: Mapping[str, RewardChoice], pipeline: str | None, device: str
+) -> dict[str, Reward]:
     # Only these need the evaluation's packages and a decoder.
     from stepaudio.evaluation.classifier_judge import ClassifierJudge
     from stepaudio.evaluation.speakers import ResemblyzerVoice
     from stepaudio.pipeline_base import Pipeline
     from stepaudio.rl.audio_rewards import JudgeReward, Renderer, similarity_reward, word_reward
 
-    render = Renderer(Pipeline.from_pretrained(pipeline))
+    render = Renderer(Pipeline.from_pretrained(pipeline, device=device))
     found: dict[str, Reward] = {}
     for name, choice in choices.items():
         if choice.kind == "speaker":

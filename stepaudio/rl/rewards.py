@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stepaudio.interfaces import RewardModel
 from stepaudio.rl.guards import length_ratios
@@ -41,6 +41,11 @@ class ModelReward:
     def __init__(self, model: RewardModel, *, micro_batch: int = 8) -> None:
         self.model = model
         self.micro_batch = micro_batch
+
+    def to(self, device: torch.device) -> None:
+        """Move the model, if it is one of PyTorch's."""
+        if isinstance(self.model, nn.Module):
+            self.model.to(device)
 
     def __call__(self, prompts: Sequence[PromptRow], responses: Sequence[Tensor]) -> Tensor:
         """Scores of the model."""
@@ -106,6 +111,12 @@ class WeightedRewards:
             raise ValueError(f"weights must be finite, got {self.weights}")
         #: ``[B]`` each, of the last call, before weighing.
         self.parts: dict[str, Tensor] = {}
+
+    def to(self, device: torch.device) -> None:
+        """Move the reward models among the parts."""
+        for reward in self.rewards.values():
+            if isinstance(reward, ModelReward):
+                reward.to(device)
 
     def __call__(self, prompts: Sequence[PromptRow], responses: Sequence[Tensor]) -> Tensor:
         """The sum."""

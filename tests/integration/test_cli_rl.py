@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from command_line import refused, told
+from training_debug import debug_lm
 
 from stepaudio.lm.step1 import Step1LM
 from stepaudio.rl.reward import TokenRewardModel
 from stepaudio.training.metrics import read_metrics
-from command_line import refused, told
-from training_debug import debug_lm
 
 SETTINGS = """
 model = "{folder}/start"
@@ -76,8 +76,18 @@ def test_grpo_and_refusals(folder: Path) -> None:
     assert "group_size is 1" in said
     said = refused("train", "ppo", settings, "--set", f"output={out}2", "--set", "clipp=0.1")
     assert "'clip'" in said
+    said = refused("train", "ppo", settings, "--set", f"output={out}2", "--set", "rounds=2")
+    assert "never move" in said
     said = refused(
-        "train", "ppo", settings, "--set", f"output={out}2", "--set", "rewards.words.kind=wer"
+        "train",
+        "ppo",
+        settings,
+        "--set",
+        f"output={out}2",
+        "--set",
+        "critic_steps=8",
+        "--set",
+        "rewards.words.kind=wer",
     )
     assert "row 1" in said
     assert not Path(f"{out}2").exists()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from debug_parts import debug_parts, speech
+from fakes import FakeRewardModel
 
 from stepaudio.errors import ConfigError, DataError
 from stepaudio.evaluation.contracts import ModelId, Sample, Verdict
@@ -27,8 +29,6 @@ from stepaudio.rl.prompt_rows import PromptRow, hardest_first, prompt_rows
 from stepaudio.rl.reward_choice import RewardChoice, build_rewards
 from stepaudio.rl.rewards import DurationReward, ModelReward, WeightedRewards
 from stepaudio.types import LMSpec, TokenSpec
-from debug_parts import debug_parts, speech
-from fakes import FakeRewardModel
 
 #: Ids 0..9 text with the end at 3, 10..12 linguistic, 13..16 semantic.
 SPEC = LMSpec(20, 10, TokenSpec(3, 4), (3,), 100)
