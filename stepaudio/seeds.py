@@ -107,7 +107,7 @@ def scoped_seed(seed: int, device: torch.device) -> Iterator[None]:
     elsewhere = device.type not in ("cpu", "meta")
     devices = [device.index or 0] if elsewhere else []
     with torch.random.fork_rng(devices, device_type=device.type if elsewhere else "cpu"):
-        torch.random.default_generator.manual_seed(seed)
+        torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
         if elsewhere:
             torch.get_device_module(device).manual_seed(seed)
         yield

@@ -73,16 +73,17 @@ class Screen(AbstractContextManager["Screen"]):
         # A stage in one step has no progress to show, only that it runs.
         self._show(_STAGES[stage], total if total > 1 else None, done)
 
-    def count(self, what: str, done: int, total: int) -> None:
+    def count(self, what: str, done: int, total: int, note: str = "") -> None:
         """Show how many of many things are done.
 
         Args:
             what: in a few words, without the numbers.
             done: so many.
             total: of so many.
+            note: what else there is to say of them, written behind the numbers.
         """
         self._show(what, total, done)
-        self._bar.update(self._task, description=f"{self.prefix}{what} {done}/{total}")
+        self._bar.update(self._task, description=f"{self.prefix}{what} {done}/{total}{note}")
 
     def _show(self, what: str, total: int | None, done: int) -> None:
         what = self.prefix + what

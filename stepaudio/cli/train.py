@@ -114,7 +114,8 @@ def run_stage(
         screen.wait("loading model and rows")
 
         def show(done: int, total: int, row: Mapping[str, float]) -> None:
-            screen.count(f"loss {row.get('loss', float('nan')):.4f}, step", done, total)
+            note = f", loss {row['loss']:.4f}" if "loss" in row else ""
+            screen.count("training, step", done, total, note)
 
         model = train(build(config), force=force, progress=show)
     if os.environ.get("RANK", "0") != "0":

@@ -102,7 +102,7 @@ def save_checkpoint(
         keep: how many of the newest to keep.
     """
     gathered = _gathered(ignore_frozen_params=True)
-    weights = get_model_state_dict(model, options=gathered)
+    weights = _weights(model, gathered)
     known = _moments(model, optimizer, gathered)
     if not writes:
         return
@@ -151,12 +151,12 @@ def load_checkpoint(
     weights = load_tensors(path / _MODEL)
     # What this process holds: gathering would leave the others without even the names.
     own = StateDictOptions(ignore_frozen_params=True)
-    different = sorted(set(weights) ^ set(get_model_state_dict(model, options=own)))
+    different = sorted(set(weights) ^ set(_weights(model, own)))
     if different:
         raise CheckpointError(f"{path} is of another model: {', '.join(different[:5])} not in both")
     # Not strict: frozen parameters are not in it.
     whole = StateDictOptions(full_state_dict=True, strict=False)
-    set_model_state_dict(model, weights, options=whole)
+    set_model_state_dict(model, cast("dict[str, Any]", weights), options=whole)
     kept = load_tensors(path / _OPTIMIZER)
     moments = _moments(model, optimizer, own)
     # What the optimizer had never touched is as at the beginning: zeros, step 0.
@@ -181,7 +181,11 @@ def whole_weights(model: nn.Module) -> dict[str, Tensor]:
         Tensors on the CPU by their names in the unprepared model; empty in all processes but the
         first, where the model is shared out.
     """
-    return dict(get_model_state_dict(model, options=_gathered()))
+    return _weights(model, _gathered())
+
+
+def _weights(model: nn.Module, options: StateDictOptions) -> dict[str, Tensor]:
+    return cast("dict[str, Tensor]", get_model_state_dict(model, options=options))
 
 
 def _moments(

@@ -58,9 +58,7 @@ class MetricsLog:
                     "event files need tensorboard; "
                     "install it with: pip install 'stepaudio[tensorboard]'"
                 ) from error
-            self._events = SummaryWriter(  # type: ignore[no-untyped-call]
-                str(folder / "tensorboard"), purge_step=done + 1
-            )
+            self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
         kept = [row for row in read_metrics(self.path) if row["step"] <= done]
         text = "".join(json.dumps(row) + "\n" for row in kept)
         write_atomic(self.path, lambda path: path.write_text(text, encoding="utf-8"), force=True)

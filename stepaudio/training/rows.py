@@ -100,7 +100,7 @@ class Rows(Sequence[R], Generic[R]):
 
     def __init__(self, path: str | Path, parse: Callable[[Mapping[str, Any]], R]) -> None:
         self.path = Path(path)
-        self._parse = parse
+        self._parse: Callable[[Mapping[str, Any]], R] = parse
         self._lines: list[tuple[int, int]] = []
         self.lengths: list[int] = []
         offset = 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -8,7 +9,9 @@ import pytest
 
 from stepaudio.errors import ConfigError
 from stepaudio.training.config import RunConfig, load_config
+from stepaudio.training.lora import LoraSettings
 from stepaudio.training.schedule import cosine_rate
+from stepaudio.training.sft import SFTConfig
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,15 @@ def test_wrong_settings_are_named(tmp_path: Path, sets: list[str], words: str) -
     with pytest.raises(ConfigError) as caught:
         load_config(Config, path, sets)
     assert words in str(caught.value)
+
+
+def test_the_settings_of_the_documentation(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```toml\n(.*?)^```", page, re.M | re.S)
+    config = load_config(SFTConfig, written(tmp_path, block))
+    named = {"data": "rows.jsonl", "output": "runs/sft", "model": "runs/lm"}
+    # What it calls defaults are defaults.
+    assert config == SFTConfig(**named, precision="bf16", lora=LoraSettings(rank=16))
 
 
 def test_what_must_be_set_and_files_that_are_none(tmp_path: Path) -> None:
