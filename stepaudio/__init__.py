@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from stepaudio.errors import TokenError as TokenError
     from stepaudio.parts import Parts as Parts
     from stepaudio.pipeline import EditPipeline as EditPipeline
-    from stepaudio.pipeline import TTSPipeline as TTSPipeline
+    from stepaudio.pipeline_speech import TTSPipeline as TTSPipeline
     from stepaudio.result import EditResult as EditResult
     from stepaudio.types import SamplingParams as SamplingParams
     from stepaudio.types import SpeechTokens as SpeechTokens
@@ -52,7 +52,7 @@ _HOME = {
     "SpecMismatchError": "errors",
     "SpeechTokens": "types",
     "StepAudioError": "errors",
-    "TTSPipeline": "pipeline",
+    "TTSPipeline": "pipeline_speech",
     "TokenError": "errors",
     "VoicePrompt": "types",
     "load_voice": "voice",

@@ -30,6 +30,7 @@ __all__ = [
     "Audio",
     "AudioSource",
     "sound_format",
+    "to_pcm",
 ]
 
 #: Rates outside these bounds, in Hz, are taken for a damaged header.
@@ -248,7 +249,7 @@ class Audio:
         """
         path = Path(path)
         form, subtype = sound_format(path, subtype)
-        encoded = _to_pcm(self.samples.numpy(), subtype)
+        encoded = to_pcm(self.samples.numpy(), subtype)
 
         def write(temporary: Path) -> None:
             with soundfile.SoundFile(
@@ -400,8 +401,17 @@ def _decode(file: str | io.BytesIO, name: str) -> tuple[NDArray[np.float32], int
         ) from error
 
 
-def _to_pcm(samples: NDArray[np.float32], subtype: str) -> NDArray[Any]:
-    """Quantise with the scale that decoding divides by; libsndfile's own is one step smaller."""
+def to_pcm(samples: NDArray[np.float32], subtype: str) -> NDArray[Any]:
+    """Quantise with the scale that decoding divides by; libsndfile's own is one step smaller.
+
+    Args:
+        samples: ``[S]``; values outside [-1, 1] are clipped.
+        subtype: libsndfile's encoding.
+
+    Returns:
+        ``[S]`` integers at the top of their type; the samples themselves for other encodings than
+        ``PCM_16``, ``PCM_24`` and ``PCM_32``.
+    """
     if subtype not in _PCM:
         return samples
     kind, bits = _PCM[subtype]

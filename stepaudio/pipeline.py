@@ -1,4 +1,4 @@
-"""The whole road from recording to recording: edits and zero-shot speech.
+"""The whole road from recording to recording: edits.
 
 A pipeline is six parts (see :mod:`stepaudio.parts`) and nothing else; it never changes their
 weights. Everything random follows from one seed, which the result records.
@@ -6,59 +6,31 @@ weights. Everything random follows from one seed, which the result records.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar, overload
 
 import torch
 
 from stepaudio.audio import Audio, AudioSource
-from stepaudio.cutting import sound_units
+from stepaudio.edit_passes import EditPasses, Job, pass_seed
 from stepaudio.edits import Edit
-from stepaudio.errors import EditError, PromptError
-from stepaudio.pipeline_base import Pipeline, check_settings
-from stepaudio.prompts import edit_turns, encode_clone_prompt, encode_edit_prompt
-from stepaudio.redraw import write_edits
+from stepaudio.errors import EditError
+from stepaudio.prompts import edit_turns
 from stepaudio.result import Cancel, EditResult, Progress, Run
-from stepaudio.seeds import choose_seeds, derive_seed
-from stepaudio.synthesis import check_room, write_codes
-from stepaudio.tokenizers.interleave import to_text
+from stepaudio.seeds import choose_seeds
+from stepaudio.spans import Cut, find_cut, splice
+from stepaudio.streaming import AudioStream
 from stepaudio.types import SamplingParams, VoicePrompt
 
-__all__ = ["EditPipeline", "TTSPipeline"]
+__all__ = ["EditPipeline"]
 
 T = TypeVar("T")
 
-# An edit of a very short recording may still add a laugh.
-_ALWAYS_ALLOWED_SECONDS = 3.0
 
-
-@dataclass(frozen=True)
-class _Job:
-    """One sample of one pass."""
-
-    name: str
-    audio: Audio
-    edit: Edit
-    text: str
-    seed: int
-    voice: VoicePrompt | None
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """What all samples of a call share."""
-
-    sampling: SamplingParams
-    max_length_ratio: float
-    steps: int | None
-    guidance: float | None
-
-
-class EditPipeline(Pipeline):
+class EditPipeline(EditPasses):
     """Edits recordings.
 
     Args:
@@ -79,6 +51,7 @@ class EditPipeline(Pipeline):
         steps: int | None = ...,
         guidance: float | None = ...,
         voice: VoicePrompt | Sequence[VoicePrompt] | None = ...,
+        span: tuple[float, float] | Sequence[tuple[float, float]] | None = ...,
         max_length_ratio: float | None = ...,
         cancel: Cancel | None = ...,
         progress: Progress | None = ...,
@@ -97,6 +70,7 @@ class EditPipeline(Pipeline):
         steps: int | None = ...,
         guidance: float | None = ...,
         voice: VoicePrompt | None = ...,
+        span: tuple[float, float] | None = ...,
         max_length_ratio: float | None = ...,
         cancel: Cancel | None = ...,
         progress: Progress | None = ...,
@@ -115,6 +89,7 @@ class EditPipeline(Pipeline):
         steps: int | None = None,
         guidance: float | None = None,
         voice: VoicePrompt | Sequence[VoicePrompt] | None = None,
+        span: tuple[float, float] | Sequence[tuple[float, float]] | None = None,
         max_length_ratio: float | None = None,
         cancel: Cancel | None = None,
         progress: Progress | None = None,
@@ -128,13 +103,19 @@ class EditPipeline(Pipeline):
             audio: any source of :meth:`Audio.load`, or a list of them.
             edit: what to do. A strength above 1 of an emotion or a style means as many passes,
                 each on the result before.
-            text: the words spoken in the recording, where the edit needs them.
+            text: the words spoken in the recording, where the edit needs them; with a span, those
+                spoken in the span.
             seed: repeats a result; None draws one per sample.
             generator: source of the seeds that are not given.
             sampling: how the language model draws; None is the model's own way.
             steps: solver steps of the flow.
             guidance: guidance rate of the flow.
-            voice: to speak in; None is the voice of the recording each pass starts from.
+            voice: to speak in; None is the voice of the recording each pass starts from, and that
+                of the whole recording with a span.
+            span: seconds from and to which to edit; see :mod:`stepaudio.spans`. The rest of the
+                recording stays as it is, sample for sample, and at its own rate; ``tokens``,
+                ``text`` and ``length_ratio`` of the result are those of the new part. To give each
+                recording of a batch its own, give a list of pairs.
             max_length_ratio: the result may become this many times as long as the input (never
                 less than three seconds); beyond, it is cut and its stop reason is ``"length"``.
             cancel: asked between stages and tokens; True stops.
@@ -145,12 +126,13 @@ class EditPipeline(Pipeline):
 
         Raises:
             AudioError: a recording cannot be read, is silent or too short.
-            EditError: an edit needs text, lists differ in length, or settings make no sense.
+            EditError: an edit needs text, lists differ in length, a span is not within its
+                recording or too short, or settings make no sense.
             PromptError: a recording is too long for the model's context.
             GenerationError: the language model wrote nothing that can be decoded.
             CancelledError: ``cancel`` returned True.
         """
-        check_settings(sampling, steps, guidance)
+        settings = self._settings(sampling, steps, guidance, max_length_ratio)
         batch = isinstance(audio, list | tuple)
         sources: Sequence[AudioSource] = audio if isinstance(audio, list | tuple) else [audio]
         if not sources:
@@ -167,16 +149,19 @@ class EditPipeline(Pipeline):
         seeds = choose_seeds(seed, generator, count)
         names = [_name(source, i, count) for i, source in enumerate(sources)]
         recordings = [self._load(source) for source in sources]
-        settings = _Settings(
-            self.defaults.sampling if sampling is None else sampling,
-            self.defaults.max_length_ratio if max_length_ratio is None else max_length_ratio,
-            steps,
-            guidance,
-        )
-        if not settings.max_length_ratio > 0:
-            raise EditError(f"max_length_ratio must be above 0, not {max_length_ratio}")
+        wholes = list(recordings)
+        cuts: list[Cut] = []
+        if span is not None:
+            unit = self.parts.tokenizer.spec.tokens.unit_seconds
+            spans = _spread(span, tuple, count, "span")
+            cuts = [find_cut(a, s, unit) for a, s in zip(recordings, spans, strict=True)]
+            recordings = [c.of(a) for c, a in zip(cuts, recordings, strict=True)]
 
         run = Run(cancel, progress)
+        if cuts:
+            with run.stage("voice", 1):
+                # A word or two would be a poor voice.
+                voices = [v or self.voice_prompt(a) for v, a in zip(voices, wholes, strict=True)]
         results: dict[int, EditResult] = {}
         entered = [0] * count
         cut = [False] * count
@@ -184,12 +169,12 @@ class EditPipeline(Pipeline):
             live = [i for i in range(count) if number < edits[i].passes]
             after = f" after pass {number}" if number else ""
             jobs = [
-                _Job(
+                Job(
                     names[i] + after,
                     recordings[i],
                     edits[i],
                     texts[i],
-                    _pass_seed(seeds[i], number),
+                    pass_seed(seeds[i], number),
                     voices[i],
                 )
                 for i in live
@@ -201,6 +186,9 @@ class EditPipeline(Pipeline):
                 results[i] = result
                 recordings[i], texts[i] = result.audio, result.text
         timings = run.share(count)
+        for i, cut_out in enumerate(cuts):
+            joined, place = splice(wholes[i], cut_out, results[i].audio)
+            results[i] = replace(results[i], audio=joined, span=place)
         final = [
             replace(
                 results[i],
@@ -228,6 +216,7 @@ class EditPipeline(Pipeline):
         steps: int | None = None,
         guidance: float | None = None,
         voice: VoicePrompt | None = None,
+        span: tuple[float, float] | None = None,
         max_length_ratio: float | None = None,
         cancel: Cancel | None = None,
         progress: Progress | None = None,
@@ -247,6 +236,8 @@ class EditPipeline(Pipeline):
             steps: solver steps of the flow.
             guidance: guidance rate of the flow.
             voice: to speak in; overrules ``fixed_prompt``.
+            span: seconds from and to which to edit, see :meth:`edit`; each further iteration edits
+                the new part of the one before.
             max_length_ratio: of each iteration, see :meth:`edit`.
             cancel: asked between stages and tokens; True stops.
             progress: told the stage, the steps done and the most steps it takes.
@@ -270,204 +261,71 @@ class EditPipeline(Pipeline):
                 recording,
                 edit,
                 text=text,
-                seed=_pass_seed(first, number),
+                seed=pass_seed(first, number),
                 sampling=sampling,
                 steps=steps,
                 guidance=guidance,
                 voice=voice,
+                span=span,
                 max_length_ratio=max_length_ratio,
                 cancel=cancel,
                 progress=progress,
             )
             done += result.edits
-            recording, text = result.audio, result.text
+            recording, text, span = result.audio, result.text, result.span
             yield replace(result, edits=done)
 
-    def _pass(
-        self, jobs: Sequence[_Job], settings: _Settings, run: Run
-    ) -> list[tuple[EditResult, int]]:
-        """Every edit once, and the units put in; timings are left to the caller."""
-        spec, sampling = self.parts.lm.spec, settings.sampling
-        for job in jobs:
-            # Minutes of speech are refused before the work of tokenizing them.
-            words = len(self._prompt(job, "<audio_0>")) - 1
-            units = sound_units(job.audio, spec.tokens)
-            check_room(words, units, spec, answered=True, name=job.name)
-        with run.stage("tokenize", 1):
-            inputs = self.parts.tokenizer.encode([job.audio for job in jobs])
-        prompts, limits = [], []
-        for job, tokens in zip(jobs, inputs, strict=True):
-            ids, units = self._prompt(job, to_text(tokens)), tokens.num_units
-            words = len(ids) - units * spec.tokens.unit_length
-            check_room(words, units, spec, answered=True, name=job.name)
-            allowed = max(tokens.seconds * settings.max_length_ratio, _ALWAYS_ALLOWED_SECONDS)
-            units = math.ceil(allowed / float(spec.tokens.unit_seconds))
-            limits.append(min(sampling.max_new_tokens, units * spec.tokens.unit_length))
-            prompts.append(ids)
-        with run.stage("voice", 1):
-            voices = [
-                job.voice or self._voice(job.audio, tokens)
-                for job, tokens in zip(jobs, inputs, strict=True)
-            ]
-        seeds = [job.seed for job in jobs]
-        ratios = [self.defaults.speeds.get(job.edit.published_label) for job in jobs]
-        wanted = [
-            None if ratio is None else ratio * tokens.num_units
-            for ratio, tokens in zip(ratios, inputs, strict=True)
-        ]
-        outputs, reasons = write_edits(
-            self.parts.lm,
-            prompts,
-            limits,
-            wanted,
-            sampling,
-            seeds,
-            run,
-            draws=self.defaults.draws,
-        )
-        sounds = self._render(outputs, voices, seeds, run, settings.steps, settings.guidance)
-        return [
-            (
-                EditResult(
-                    audio=sounds[i],
-                    tokens=outputs[i],
-                    text=job.edit.text or job.text,
-                    edits=(job.edit,),
-                    stop_reason=reasons[i],
-                    seed=job.seed,
-                    timings={},
-                    length_ratio=None,
-                ),
-                inputs[i].num_units,
-            )
-            for i, job in enumerate(jobs)
-        ]
-
-    def _prompt(self, job: _Job, codes: str) -> list[int]:
-        layout = self.defaults.layout
-        return encode_edit_prompt(self.parts.text, job.edit, codes, job.text, layout=layout)
-
-
-class TTSPipeline(Pipeline):
-    """Speaks new words in a voice it has heard once.
-
-    Args:
-        parts: one object per stage.
-        defaults: how to run unless a call says otherwise.
-    """
-
-    @overload
-    def speak(
+    def stream(
         self,
-        text: list[str],
+        audio: AudioSource,
+        edit: Edit,
         *,
-        voice: VoicePrompt | AudioSource,
-        voice_text: str = ...,
-        seed: int | Sequence[int] | None = ...,
-        generator: torch.Generator | None = ...,
-        sampling: SamplingParams | None = ...,
-        steps: int | None = ...,
-        guidance: float | None = ...,
-        cancel: Cancel | None = ...,
-        progress: Progress | None = ...,
-    ) -> list[EditResult]: ...
-
-    @overload
-    def speak(
-        self,
-        text: str,
-        *,
-        voice: VoicePrompt | AudioSource,
-        voice_text: str = ...,
-        seed: int | None = ...,
-        generator: torch.Generator | None = ...,
-        sampling: SamplingParams | None = ...,
-        steps: int | None = ...,
-        guidance: float | None = ...,
-        cancel: Cancel | None = ...,
-        progress: Progress | None = ...,
-    ) -> EditResult: ...
-
-    @torch.no_grad()
-    def speak(
-        self,
-        text: str | list[str],
-        *,
-        voice: VoicePrompt | AudioSource,
-        voice_text: str = "",
-        seed: int | Sequence[int] | None = None,
+        text: str = "",
+        seed: int | None = None,
         generator: torch.Generator | None = None,
         sampling: SamplingParams | None = None,
         steps: int | None = None,
         guidance: float | None = None,
+        voice: VoicePrompt | None = None,
+        max_length_ratio: float | None = None,
         cancel: Cancel | None = None,
         progress: Progress | None = None,
-    ) -> EditResult | list[EditResult]:
-        """Say something, or a list of things as a batch.
+    ) -> AudioStream:
+        """Edit a recording and hear it while the language model still writes.
+
+        With the same seed the codes are those of :meth:`edit` if that needs no second draw: what
+        has been heard cannot be drawn again, so ``Defaults.draws`` has no effect here. The sound
+        differs a little, because the flow decoder cannot look further ahead than one unit; see
+        :mod:`stepaudio.decoder.streaming`. Of an edit in several passes only the last one streams.
 
         Args:
-            text: what to say; may begin with one of :data:`stepaudio.edits.DIALECT_TAGS`.
-            voice: from :meth:`voice_prompt` or a file, or a recording of the voice.
-            voice_text: the words spoken in that recording; without them the voice is matched less
-                well. Replaces the transcript of a voice that has one.
-            seed: repeats a result; None draws one per sample.
-            generator: source of the seeds that are not given.
+            audio: any source of :meth:`Audio.load`.
+            edit: what to do.
+            text: the words spoken in the recording, where the edit needs them.
+            seed: repeats a result; None draws one.
+            generator: source of the seed if none is given.
             sampling: how the language model draws; None is the model's own way.
             steps: solver steps of the flow.
             guidance: guidance rate of the flow.
-            cancel: asked between stages and tokens; True stops.
+            voice: to speak in; None is the voice of the recording the last pass starts from.
+            max_length_ratio: see :meth:`edit`.
+            cancel: asked between stages, chunks and tokens; True stops.
             progress: told the stage, the steps done and the most steps it takes.
 
         Returns:
-            The result, or a list of them; ``stop_reason`` is ``"length"`` if it was cut.
+            The chunks, to be iterated over; nothing is computed before the first is asked for.
 
         Raises:
-            AudioError: the voice's recording cannot be read, is silent or too short.
-            EditError: settings that make no sense.
-            PromptError: nothing to say, a voice too long for the model's context, or words of
-                a recording too long to be used whole (see :meth:`voice_prompt`).
+            AudioError: the recording cannot be read, is silent or too short.
+            EditError: the edit needs text, or settings make no sense.
             SpecMismatchError: the voice was made by another model.
-            GenerationError: the language model wrote nothing that can be decoded.
-            CancelledError: ``cancel`` returned True.
         """
-        check_settings(sampling, steps, guidance)
-        batch = isinstance(text, list | tuple)
-        texts = [text] if isinstance(text, str) else list(text)
-        if not texts:
-            return []
-        if not all(words.strip() for words in texts):
-            raise PromptError("there is no text to speak")
-        seeds = choose_seeds(seed, generator, len(texts))
-        how = self.defaults.sampling if sampling is None else sampling
-        spec = self.parts.lm.spec
-        run = Run(cancel, progress)
-        with run.stage("voice", 1):
-            if isinstance(voice, VoicePrompt):
-                self._checked(voice)
-            else:
-                voice = self.voice_prompt(voice, voice_text)
-        transcript = voice_text or voice.transcript
-        spoken = to_text(voice.tokens)
-        prompts = [
-            encode_clone_prompt(
-                self.parts.text, words, transcript, spoken, layout=self.defaults.layout
-            )
-            for words in texts
-        ]
-        units = voice.tokens.num_units
-        for ids in prompts:
-            words = len(ids) - units * spec.tokens.unit_length
-            check_room(words, units, spec, answered=False, name="the voice")
-        limits = [how.max_new_tokens] * len(texts)
-        outputs, reasons = write_codes(self.parts.lm, prompts, limits, how, seeds, run)
-        voices = [voice] * len(texts)
-        sounds = self._render(outputs, voices, seeds, run, steps, guidance)
-        timings = run.share(len(texts))
-        results = [
-            EditResult(sounds[i], outputs[i], words, (), reasons[i], seeds[i], timings, None)
-            for i, words in enumerate(texts)
-        ]
-        return results if batch else results[0]
+        settings = self._settings(sampling, steps, guidance, max_length_ratio)
+        edit_turns(edit, "<audio_0>", text)
+        voice = None if voice is None else self._checked(voice)
+        chosen = choose_seeds(seed, generator, 1)[0]
+        job = Job(_name(audio, 0, 1), self._load(audio), edit, text, chosen, voice)
+        return AudioStream(self._chunks(job, settings, Run(cancel, progress)), chosen)
 
 
 def _name(source: object, number: int, count: int) -> str:
@@ -487,8 +345,3 @@ def _spread(value: T | Sequence[T], kind: type[T], count: int, name: str) -> lis
     if len(values) != count:
         raise EditError(f"{count} recordings need {count} values of {name}, got {len(values)}")
     return values
-
-
-def _pass_seed(seed: int, number: int) -> int:
-    """Seed of a pass: the run's own for the first, so that one pass and one run agree."""
-    return derive_seed(seed, f"pass {number}") if number else seed

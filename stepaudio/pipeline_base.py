@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from stepaudio.locate import locate
 from stepaudio.parts import Defaults, Parts, check_fit, load_defaults, load_parts, save_parts
 from stepaudio.result import Cancel, EditResult, Progress, Run
 from stepaudio.seeds import choose_seeds
+from stepaudio.streaming import CodeStream, Spoken, speak_codes
 from stepaudio.synthesis import render, render_parts
 from stepaudio.types import SamplingParams, SpeechTokens, VoicePrompt
 from stepaudio.voice import check_voice, make_voice
@@ -290,6 +291,29 @@ class Pipeline:
             tokens,
             voices,
             seeds,
+            run,
+            steps=self.defaults.steps if steps is None else steps,
+            guidance=self.defaults.guidance if guidance is None else guidance,
+        )
+
+    def _speak(
+        self,
+        prompt: Sequence[int],
+        limit: int,
+        voice: VoicePrompt,
+        sampling: SamplingParams,
+        seed: int,
+        run: Run,
+        steps: int | None,
+        guidance: float | None,
+    ) -> Generator[Audio, None, Spoken]:
+        """Write and speak at the same time."""
+        return speak_codes(
+            CodeStream(self.parts.lm, prompt, limit, sampling, seed, run),
+            self.parts.flow,
+            self.parts.vocoder,
+            voice,
+            seed,
             run,
             steps=self.defaults.steps if steps is None else steps,
             guidance=self.defaults.guidance if guidance is None else guidance,

@@ -14,7 +14,7 @@ from stepaudio.errors import GenerationError
 from stepaudio.interfaces import SpeechLM
 from stepaudio.result import Run
 from stepaudio.seeds import derive_seed
-from stepaudio.synthesis import write_codes
+from stepaudio.synthesis import draw_codes, write_codes
 from stepaudio.types import SamplingParams, SpeechTokens, StopReason
 
 __all__ = ["LENGTH_TOLERANCE", "misfit", "write_edits"]
@@ -56,8 +56,8 @@ def write_edits(
 ) -> tuple[list[SpeechTokens], list[StopReason]]:
     """Let the language model write, and write again where the length is wrong.
 
-    All samples are drawn together once, the wrong ones again one by one, so that each gets what
-    it would get alone.
+    All samples are drawn together, then those with a wrong length together again, each with seeds
+    of its own, so that it gets what it would get alone.
 
     Args:
         lm: the model.
@@ -79,19 +79,23 @@ def write_edits(
         PromptError: see :meth:`SpeechLM.generate`.
     """
     codes, reasons = write_codes(lm, prompts, limits, sampling, seeds, run)
-    for i, seed in enumerate(seeds):
-        least = misfit(codes[i].num_units, wanted[i], reasons[i])
-        for draw in range(1, draws):
-            if not least:
-                break
-            again = derive_seed(seed, f"draw {draw}")
-            try:
-                (new,), (reason,) = write_codes(
-                    lm, [prompts[i]], [limits[i]], sampling, [again], run
-                )
-            except GenerationError:
+    off = [misfit(codes[i].num_units, wanted[i], reasons[i]) for i in range(len(prompts))]
+    for draw in range(1, draws):
+        wrong = [i for i, least in enumerate(off) if least]
+        if not wrong:
+            break
+        drawn, ends = draw_codes(
+            lm,
+            [prompts[i] for i in wrong],
+            [limits[i] for i in wrong],
+            sampling,
+            [derive_seed(seeds[i], f"draw {draw}") for i in wrong],
+            run,
+        )
+        for i, new, reason in zip(wrong, drawn, ends, strict=True):
+            if isinstance(new, GenerationError):
                 continue  # the draw before it can at least be decoded
-            off = misfit(new.num_units, wanted[i], reason)
-            if off < least:
-                codes[i], reasons[i], least = new, reason, off
+            least = misfit(new.num_units, wanted[i], reason)
+            if least < off[i]:
+                codes[i], reasons[i], off[i] = new, reason, least
     return codes, reasons

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from stepaudio.audio import Audio
 from stepaudio.edits import Edit
@@ -14,6 +14,8 @@ from stepaudio.errors import CancelledError
 from stepaudio.types import SpeechTokens, StopReason
 
 __all__ = ["STAGES", "Cancel", "EditResult", "Progress", "Run"]
+
+T = TypeVar("T")
 
 #: The stages of a run in order, as they appear in timings and progress.
 STAGES = ("tokenize", "voice", "generate", "decode", "vocode")
@@ -40,6 +42,7 @@ class EditResult:
         timings: seconds spent per stage of :data:`STAGES`; in a batch an equal share each.
         length_ratio: length of the new tokens over that of the tokens first put in; None where
             nothing was put in.
+        span: seconds from and to which ``audio`` is new; None if all of it is.
     """
 
     audio: Audio
@@ -50,6 +53,7 @@ class EditResult:
     seed: int
     timings: Mapping[str, float]
     length_ratio: float | None
+    span: tuple[float, float] | None = None
 
     @property
     def seconds_spent(self) -> float:
@@ -97,8 +101,7 @@ class Run:
         self.check()
 
         def report(done: int) -> None:
-            if self._progress is not None:
-                self._progress(name, done, total)
+            self.report(name, done, total)
 
         report(0)
         start = time.perf_counter()
@@ -107,6 +110,48 @@ class Run:
         finally:
             self._seconds[name] += time.perf_counter() - start
         report(total)
+
+    def follow(self, name: str, items: Iterator[T]) -> Generator[T, None, None]:
+        """Time a stage that works piece by piece while the stages before it still do.
+
+        Args:
+            name: one of :data:`STAGES`.
+            items: what it makes; may pull from another followed stage, whose time is not counted
+                twice.
+
+        Yields:
+            The items. Closing this closes them.
+
+        Raises:
+            CancelledError: the caller asked to stop.
+        """
+        try:
+            while True:
+                self.check()
+                inner, start = sum(self._seconds.values()), time.perf_counter()
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+                finally:
+                    inner -= sum(self._seconds.values())
+                    self._seconds[name] += time.perf_counter() - start + inner
+                yield item
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+
+    def report(self, name: str, done: int, total: int) -> None:
+        """Tell the progress of a stage.
+
+        Args:
+            name: one of :data:`STAGES`.
+            done: steps done.
+            total: most steps it can take.
+        """
+        if self._progress is not None:
+            self._progress(name, done, total)
 
     def check(self) -> None:
         """Stop if the caller wants it.

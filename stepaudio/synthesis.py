@@ -6,13 +6,14 @@ batch gives what its singles give.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from stepaudio.audio import Audio
+from stepaudio.batching import TOGETHER_SECONDS, group_by_length
 from stepaudio.errors import CancelledError, GenerationError, PromptError, TokenError
 from stepaudio.interfaces import FlowDecoder, SpeechLM, Vocoder
 from stepaudio.result import Run
@@ -20,7 +21,16 @@ from stepaudio.seeds import seeded
 from stepaudio.tokenizers.interleave import deinterleave, truncate_ids
 from stepaudio.types import LMSpec, SamplingParams, SpeechTokens, StopReason, VoicePrompt
 
-__all__ = ["check_room", "render", "render_parts", "write_codes"]
+__all__ = [
+    "check_room",
+    "draw_codes",
+    "finished",
+    "near",
+    "read_codes",
+    "render",
+    "render_parts",
+    "write_codes",
+]
 
 
 def check_room(words: int, units: int, spec: LMSpec, *, answered: bool, name: str) -> None:
@@ -56,7 +66,7 @@ def write_codes(
     seeds: Sequence[int],
     run: Run,
 ) -> tuple[list[SpeechTokens], list[StopReason]]:
-    """Let the language model write.
+    """Let the language model write; see :func:`draw_codes`, whose first error is raised.
 
     Args:
         lm: the model.
@@ -74,13 +84,47 @@ def write_codes(
         GenerationError: a sample has no whole unit, or ids out of place.
         PromptError: see :meth:`SpeechLM.generate`.
     """
+    drawn, reasons = draw_codes(lm, prompts, limits, sampling, seeds, run)
+    codes: list[SpeechTokens] = []
+    for one in drawn:
+        if isinstance(one, GenerationError):
+            raise one
+        codes.append(one)
+    return codes, reasons
+
+
+def draw_codes(
+    lm: SpeechLM,
+    prompts: Sequence[Sequence[int]],
+    limits: Sequence[int],
+    sampling: SamplingParams,
+    seeds: Sequence[int],
+    run: Run,
+) -> tuple[list[SpeechTokens | GenerationError], list[StopReason]]:
+    """Let the language model write all samples in step, each as it would alone.
+
+    Args:
+        lm: the model.
+        prompts: ids per sample.
+        limits: most new ids per sample; its stream is cut there with reason ``"length"``.
+        sampling: how to draw.
+        seeds: per sample.
+        run: clock, progress and cancellation.
+
+    Returns:
+        Codes, or what is wrong with them, and the reason of the end, per sample.
+
+    Raises:
+        CancelledError: the caller asked to stop.
+        PromptError: see :meth:`SpeechLM.generate`.
+    """
     longest = max(limits)
     streams: list[list[int]] = [[] for _ in prompts]
     reasons: list[StopReason] = ["running"] * len(prompts)
     with run.stage("generate", longest) as report:
         steps = lm.generate(
             [torch.tensor(prompt, dtype=torch.int64) for prompt in prompts],
-            _with_limit(sampling, longest),
+            replace(sampling, max_new_tokens=longest),
             generators=[seeded(seed, "lm") for seed in seeds],
             cancel=run.cancel,
         )
@@ -100,8 +144,13 @@ def write_codes(
             report(min(count, longest))
             if "running" not in reasons:
                 break
-    codes = [_codes(stream, lm.spec, i) for i, stream in enumerate(streams)]
-    return codes, reasons
+    drawn: list[SpeechTokens | GenerationError] = []
+    for i, stream in enumerate(streams):
+        try:
+            drawn.append(read_codes(stream, lm.spec, i))
+        except GenerationError as error:
+            drawn.append(error)
+    return drawn, reasons
 
 
 def render(
@@ -115,7 +164,10 @@ def render(
     steps: int | None = None,
     guidance: float | None = None,
 ) -> list[Audio]:
-    """Speak codes.
+    """Speak codes: the mel in groups of similar length, the sound one by one.
+
+    A vocoder is not batched: it has no mask, so padding would change the end of the sound, and
+    its own noise is drawn from one source per call.
 
     Args:
         flow: the flow decoder.
@@ -133,22 +185,29 @@ def render(
     Raises:
         CancelledError: the caller asked to stop.
     """
-    with run.stage("decode", 1):
-        mels = flow.decode(
-            tokens,
-            voices,
-            steps=steps,
-            guidance=guidance,
-            generators=[seeded(seed, "flow") for seed in seeds],
-        )
-    recordings = []
-    with run.stage("vocode", len(mels)) as report:
-        for count, (mel, seed) in enumerate(zip(mels, seeds, strict=True), start=1):
+    lengths = [a.seconds + b.tokens.seconds for a, b in zip(tokens, voices, strict=True)]
+    groups = group_by_length(lengths, TOGETHER_SECONDS)
+    found: dict[int, Tensor] = {}
+    with run.stage("decode", len(groups)) as report:
+        for done, group in enumerate(groups):
+            run.check()
+            report(done)
+            mels = flow.decode(
+                [tokens[i] for i in group],
+                [voices[i] for i in group],
+                steps=steps,
+                guidance=guidance,
+                generators=[seeded(seeds[i], "flow") for i in group],
+            )
+            found.update(zip(group, mels, strict=True))
+    recordings: list[Audio] = []
+    with run.stage("vocode", len(found)) as report:
+        for i, seed in enumerate(seeds):
             samples = vocoder.synthesize(
-                _moved(mel, vocoder)[None], generator=seeded(seed, "vocoder")
+                near(found[i], vocoder)[None], generator=seeded(seed, "vocoder")
             )[0]
-            recordings.append(Audio(samples, vocoder.spec.sample_rate))
-            report(count)
+            recordings += finished([samples], vocoder)
+            report(i + 1)
     return recordings
 
 
@@ -197,18 +256,42 @@ def render_parts(
             for done, mel in enumerate(mels):
                 run.check()
                 report(done)
-                yield _moved(mel, vocoder)
+                yield near(mel, vocoder)
 
         pieces = vocoder.stream(heard(), generator=seeded(seed, "vocoder"))
         samples = torch.cat([piece.cpu() for piece in pieces])
-    return Audio(samples, vocoder.spec.sample_rate)
+    return next(finished([samples], vocoder))
 
 
-def _with_limit(sampling: SamplingParams, limit: int) -> SamplingParams:
-    return replace(sampling, max_new_tokens=limit)
+def finished(pieces: Iterable[Tensor], vocoder: Vocoder) -> Iterator[Audio]:
+    """The one door through which sound leaves every pipeline.
+
+    Args:
+        pieces: ``[s]`` consecutive samples of one recording: all of them, or as they are made.
+        vocoder: that made them.
+
+    Yields:
+        As many pieces, without the empty ones.
+    """
+    for samples in pieces:
+        if len(samples):
+            yield Audio(samples, vocoder.spec.sample_rate)
 
 
-def _codes(stream: Sequence[int], spec: LMSpec, sample: int) -> SpeechTokens:
+def read_codes(stream: Sequence[int], spec: LMSpec, sample: int = 0) -> SpeechTokens:
+    """What a language model has written, as the decoder reads it.
+
+    Args:
+        stream: ids.
+        spec: of the model.
+        sample: its number, for the error.
+
+    Returns:
+        Whole units; text among the codes and a broken last unit are dropped.
+
+    Raises:
+        GenerationError: there is no whole unit, or ids are out of place.
+    """
     # Without the grammar a model may also write text; the decoder reads by position.
     audio = [i for i in stream if 0 <= i - spec.audio_offset < spec.tokens.size]
     whole = truncate_ids(torch.tensor(audio, dtype=torch.int64), spec.tokens)
@@ -227,8 +310,16 @@ def _codes(stream: Sequence[int], spec: LMSpec, sample: int) -> SpeechTokens:
         ) from error
 
 
-def _moved(mel: Tensor, vocoder: Vocoder) -> Tensor:
-    """The mel where the vocoder is, if that can be seen."""
+def near(mel: Tensor, vocoder: Vocoder) -> Tensor:
+    """The mel where the vocoder is, if that can be seen.
+
+    Args:
+        mel: of any shape.
+        vocoder: to read it.
+
+    Returns:
+        The mel.
+    """
     if isinstance(vocoder, nn.Module):
         weight = next(vocoder.parameters(), None)
         return mel if weight is None else mel.to(weight.device)

@@ -38,7 +38,7 @@ def run(
     clip: float = 1.0,
     save_every: float = 120.0,
     no_decay: Iterable[str] = (),
-    muon: str = "",
+    muon: tuple[str, ...] = (),
     on_save: Callable[[], object] | None = None,
 ) -> None:
     """Train for a budget of minutes, resuming from ``out/state.pt`` if it is there.
@@ -64,7 +64,8 @@ def run(
         clip: largest gradient norm.
         save_every: seconds between checkpoints.
         no_decay: parts of parameter names that are never decayed.
-        muon: how the names of the matrices begin that Muon trains; AdamW trains the rest.
+        muon: how the names of the matrices and kernels begin that Muon trains; AdamW trains the
+            rest.
         on_save: called after each checkpoint, e.g. to export a model.
     """
     out, machine = Path(out), machine or Machine()
@@ -83,7 +84,7 @@ def run(
     for name, p in named:
         if p.dim() < 2 or any(part in name for part in no_decay):
             plain.append(p)
-        elif muon and name.startswith(muon) and p.dim() == 2:
+        elif name.startswith(muon):
             by_muon.append(p)
         else:
             decayed.append(p)

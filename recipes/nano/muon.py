@@ -36,7 +36,7 @@ class Muon(torch.optim.Optimizer):
     """For matrices inside a network; not for embeddings, output layers, norms or biases.
 
     Args:
-        params: matrices.
+        params: matrices and kernels of convolutions.
         lr: learning rate, of AdamW's scale.
         momentum: of the gradient, looked ahead (Nesterov).
         weight_decay: decoupled, per unit of learning rate.
@@ -70,6 +70,9 @@ class Muon(torch.optim.Optimizer):
                         state["momentum"] = torch.zeros_like(p)
                     momentum = state["momentum"].lerp_(grad, 1 - group["momentum"])
                     ahead.append(grad.lerp(momentum, group["momentum"]))
-                for (p, _), update in zip(same, orthogonalize(torch.stack(ahead)), strict=True):
+                # A convolution is one matrix: outputs by everything they see.
+                matrices = torch.stack(ahead).flatten(2)
+                alpha = -0.2 * group["lr"] * max(matrices.shape[1:]) ** 0.5
+                for (p, _), update in zip(same, orthogonalize(matrices), strict=True):
                     p.mul_(1 - group["lr"] * group["weight_decay"])
-                    p.add_(update, alpha=-0.2 * group["lr"] * max(shape) ** 0.5)
+                    p.add_(update.reshape(shape), alpha=alpha)

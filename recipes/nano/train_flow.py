@@ -207,7 +207,7 @@ def main() -> None:
 
     run(
         out=out, models={"decoder": decoder}, draw=draw, loss=loss, minutes=args.minutes, lr=1e-3,
-        machine=machine, muon="decoder.decoder.",
+        machine=machine, muon=("decoder.decoder.", "decoder.encoder."),
         on_save=lambda: decoder.save_pretrained(out / "model", force=True),
     )  # fmt: skip
 

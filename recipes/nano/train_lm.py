@@ -318,7 +318,7 @@ def main() -> None:
         lr=2e-3,
         machine=machine,
         no_decay=("embed_tokens",),
-        muon="lm.model.layers.",
+        muon=("lm.model.layers.",),
         on_save=lambda: lm.save_pretrained(out / "model", force=True),
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stepaudio.cli.live import check_live, is_live, play
 from stepaudio.cli.options import (
     AsJson,
     Device,
@@ -17,7 +18,7 @@ from stepaudio.cli.options import (
     Force,
     Guidance,
     Model,
-    Output,
+    OutputOrStream,
     Recording,
     Seed,
     Steps,
@@ -47,7 +48,7 @@ def _labels(kind: str) -> str:
 
 def edit(
     recording: Recording,
-    output: Output,
+    output: OutputOrStream,
     emotion: Annotated[
         str | None,
         typer.Option(metavar="X", help=_labels("emotion"), rich_help_panel=_WHAT),
@@ -92,6 +93,14 @@ def edit(
     strength: Annotated[
         int | None,
         typer.Option(help="1 to 3 for emotion and style, 1 or 2 for speed.", rich_help_panel=_HOW),
+    ] = None,
+    span: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FROM:TO",
+            help="Edit only from and to these seconds, such as 1.2:2.4; --text has their words.",
+            rich_help_panel=_HOW,
+        ),
     ] = None,
     iterations: Annotated[
         int,
@@ -142,8 +151,17 @@ def edit(
 
     # Refuses missing words before any work is done.
     edit_turns(wanted, "<audio_0>", text)
+    part = None if span is None else _times(span)
+    live = is_live(output)
+    if live:
+        check_live(
+            iterations=iterations > 1,
+            keep_iterations=keep_iterations,
+            span=span is not None,
+            plot=picture is not None,
+        )
     kept = _kept(output, iterations) if keep_iterations else []
-    for path in (output, *kept):
+    for path in () if live else (output, *kept):
         check_sound(path, force=force)
     if picture is not None:
         check_picture(picture, force=force)
@@ -152,28 +170,27 @@ def edit(
 
     with Screen() as screen:
         pipeline = load_pipeline(EditPipeline, screen, model=model, device=device, dtype=dtype)
-        results = []
-        if iterations > 1:
-            screen.prefix = f"1/{iterations} "
-        for number, result in enumerate(
-            pipeline.iterate(
-                sound,
-                wanted,
-                text=text,
-                n=iterations,
-                fixed_prompt=fixed_prompt,
-                seed=seed,
-                sampling=sampling_of(pipeline, temperature),
-                steps=steps,
-                guidance=guidance,
-                progress=screen.progress,
-            )
-        ):
-            results.append(result)
-            if kept:
-                result.audio.save(kept[number], force=force)
-            screen.prefix = f"{number + 2}/{iterations} " if number + 1 < iterations else ""
-        result.audio.save(output, force=force)
+        how: dict[str, Any] = {
+            "text": text,
+            "seed": seed,
+            "sampling": sampling_of(pipeline, temperature),
+            "steps": steps,
+            "guidance": guidance,
+            "progress": screen.progress,
+        }
+        results: list[EditResult] = []
+        if live:
+            results.append(play(pipeline.stream(sound, wanted, **how)))
+        else:
+            how |= {"n": iterations, "fixed_prompt": fixed_prompt, "span": part}
+            screen.prefix = f"1/{iterations} " if iterations > 1 else ""
+            for number, result in enumerate(pipeline.iterate(sound, wanted, **how), start=1):
+                results.append(result)
+                if kept:
+                    result.audio.save(kept[number - 1], force=force)
+                screen.prefix = f"{number + 1}/{iterations} " if number < iterations else ""
+            results[-1].audio.save(output, force=force)
+        result = results[-1]
         if picture is not None:
             _draw(pipeline, sound, result, recording, output, picture, force)
 
@@ -182,6 +199,7 @@ def edit(
         "input": str(recording),
         "output": str(output),
         "edits": [asdict(one) for one in result.edits],
+        "span": result.span,
         **_together(results, sound),
         "iterations": [
             {"output": str(kept[i]) if kept else None, **summary(one, _before(sound, results, i))}
@@ -189,7 +207,7 @@ def edit(
         ],
         "plot": None if picture is None else str(picture),
     }
-    tell(values, describe(values), as_json)
+    tell(values, describe(values), as_json, err=live)
     warn_if_cut(result)
 
 
@@ -232,6 +250,17 @@ def _one_edit(
     if remove is not None:
         return Edit.remove(remove)
     return Edit.denoise() if denoise else Edit.trim_silence()
+
+
+def _times(span: str) -> tuple[float, float]:
+    try:
+        start, end = (float(time) for time in span.split(":"))
+    except ValueError:
+        raise typer.BadParameter(
+            f"{span!r} is not two times in seconds with a colon between, such as 1.2:2.4.",
+            param_hint="'--span'",
+        ) from None
+    return start, end
 
 
 def _kept(output: Path, iterations: int) -> list[Path]:

@@ -24,6 +24,7 @@ __all__ = [
     "Guidance",
     "Model",
     "Output",
+    "OutputOrStream",
     "Recording",
     "Seed",
     "Steps",
@@ -65,6 +66,16 @@ Output = Annotated[
         "-o",
         metavar="OUT",
         help="File to write; its suffix decides the format.",
+        show_default=False,
+    ),
+]
+OutputOrStream = Annotated[
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="OUT|-",
+        help="File to write; its suffix decides the format. - streams WAV to stdout.",
         show_default=False,
     ),
 ]

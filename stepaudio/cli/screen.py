@@ -130,15 +130,16 @@ def describe(values: Mapping[str, Any]) -> str:
     return " ".join(words)
 
 
-def tell(values: Mapping[str, Any], line: str, as_json: bool) -> None:
+def tell(values: Mapping[str, Any], line: str, as_json: bool, *, err: bool = False) -> None:
     """Print the outcome.
 
     Args:
         values: for programs.
         line: for people.
         as_json: which of them.
+        err: to stderr, because stdout has the sound.
     """
-    typer.echo(json.dumps(values, allow_nan=False) if as_json else line)
+    typer.echo(json.dumps(values, allow_nan=False) if as_json else line, err=err)
 
 
 def warn_if_cut(result: EditResult) -> None:

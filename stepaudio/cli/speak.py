@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from stepaudio.cli.live import check_live, is_live, play
 from stepaudio.cli.options import (
     AsJson,
     Device,
@@ -16,6 +17,7 @@ from stepaudio.cli.options import (
     Guidance,
     Model,
     Output,
+    OutputOrStream,
     Recording,
     Seed,
     Steps,
@@ -33,7 +35,7 @@ _SAVED = ".safetensors"
 
 
 def speak(
-    output: Output,
+    output: OutputOrStream,
     voice: Annotated[
         Path,
         typer.Option(
@@ -60,10 +62,14 @@ def speak(
     """Speak a text in the voice of a recording."""
     if not text.strip():
         raise typer.BadParameter("there is nothing to say.", param_hint="'--text'")
-    check_sound(output, force=force)
+    live = is_live(output)
+    if live:
+        check_live()
+    else:
+        check_sound(output, force=force)
 
     from stepaudio.audio import Audio
-    from stepaudio.pipeline import TTSPipeline
+    from stepaudio.pipeline_speech import TTSPipeline
     from stepaudio.voice import load_voice
 
     check_device(device)
@@ -72,17 +78,20 @@ def speak(
 
     with Screen() as screen:
         pipeline = load_pipeline(TTSPipeline, screen, model=model, device=device, dtype=dtype)
-        result = pipeline.speak(
-            text,
-            voice=heard,
-            voice_text=voice_text,
-            seed=seed,
-            sampling=sampling_of(pipeline, temperature),
-            steps=steps,
-            guidance=guidance,
-            progress=screen.progress,
-        )
-        result.audio.save(output, force=force)
+        how: dict[str, Any] = {
+            "voice": heard,
+            "voice_text": voice_text,
+            "seed": seed,
+            "sampling": sampling_of(pipeline, temperature),
+            "steps": steps,
+            "guidance": guidance,
+            "progress": screen.progress,
+        }
+        if live:
+            result = play(pipeline.stream(text, **how))
+        else:
+            result = pipeline.speak(text, **how)
+            result.audio.save(output, force=force)
     values = {
         "command": "speak",
         "voice": str(voice),
@@ -90,7 +99,7 @@ def speak(
         "text": text,
         **summary(result, sound),
     }
-    tell(values, describe({**values, "seconds_in": None}), as_json)
+    tell(values, describe({**values, "seconds_in": None}), as_json, err=live)
     warn_if_cut(result)
 
 
@@ -108,7 +117,7 @@ def voice(
     check_target(output, force=force, suffixes=(_SAVED,))
 
     from stepaudio.audio import Audio
-    from stepaudio.pipeline import TTSPipeline
+    from stepaudio.pipeline_speech import TTSPipeline
     from stepaudio.voice import save_voice
 
     check_device(device)

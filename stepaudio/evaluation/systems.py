@@ -11,7 +11,8 @@ from stepaudio.audio import Audio
 from stepaudio.edits import Edit
 from stepaudio.evaluation.benchmark_data import Row
 from stepaudio.locate import locate
-from stepaudio.pipeline import EditPipeline, TTSPipeline
+from stepaudio.pipeline import EditPipeline
+from stepaudio.pipeline_speech import TTSPipeline
 from stepaudio.result import Cancel, EditResult
 from stepaudio.types import SamplingParams, VoicePrompt
 

@@ -76,6 +76,24 @@ def test_one_chunk_without_prompt_equals_the_whole(flow: TokenFlowDecoder) -> No
     assert_close(streamed, whole, 1e-5)
 
 
+def test_a_late_start_streams_too(flow: TokenFlowDecoder) -> None:
+    """From token features mixed with little noise, as the embedded model begins."""
+    model = TokenFlowDecoder(replace(flow.config, start=0.6, temperature=0.3))
+    model.load_state_dict(flow.state_dict())
+    tokens, voice = make_tokens(5, 3), make_voice(0, 0)
+    whole = model.decode([tokens], [voice], generators=[seeded(1)])[0]
+    (streamed,) = model.stream(iter([tokens]), voice, generator=seeded(1))
+    assert_close(streamed, whole, 1e-5)
+    early = flow.decode([tokens], [voice], generators=[seeded(1)])[0]
+    assert (early - whole).abs().max() > 1e-2
+
+
+def test_a_stream_draws_the_noise_of_the_whole(flow: TokenFlowDecoder) -> None:
+    stream = MelStream(flow, make_voice(2, 0), generator=seeded(3))
+    pieces = [stream._draw(steps, cached=0) for steps in (6, 15, 24, 3)]
+    assert torch.equal(torch.cat(pieces), torch.randn(96, 8, generator=seeded(3)))
+
+
 def test_stream_takes_pieces_of_tokens(flow: TokenFlowDecoder) -> None:
     tokens = make_tokens(20, 3)
     pieces = [

@@ -51,7 +51,7 @@ class Toy:
     def train(self, out: Path, steps: int, *, save_every: float = 1e9) -> None:
         run(
             out=out, models={"model": self.model}, draw=self.draw, loss=self.loss,
-            minutes=steps * STEP_SECONDS / 60, lr=0.02, muon="model.0.", save_every=save_every,
+            minutes=steps * STEP_SECONDS / 60, lr=0.02, muon=("model.0.",), save_every=save_every,
         )  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def test_the_log_and_the_curve_show_the_training(tmp_path: Path) -> None:
     # Nothing is left to do; the model is still written.
     run(
         out=tmp_path, models={"model": toy.model}, draw=toy.draw, loss=toy.loss, minutes=1.0,
-        lr=0.02, muon="model.0.", on_save=lambda: saved.append(len(toy.seen)),
+        lr=0.02, muon=("model.0.",), on_save=lambda: saved.append(len(toy.seen)),
     )  # fmt: skip
     assert saved == [120]
 
@@ -113,7 +113,7 @@ def test_a_step_that_is_not_finite_is_left_out(tmp_path: Path) -> None:
 
     run(
         out=tmp_path, models={"model": toy.model}, draw=toy.draw, loss=loss,
-        minutes=5 * STEP_SECONDS / 60, lr=0.02, muon="model.0.",
+        minutes=5 * STEP_SECONDS / 60, lr=0.02, muon=("model.0.",),
     )  # fmt: skip
     moved = [not torch.equal(a, b) for a, b in itertools.pairwise(weights)]
     assert moved == [True, True, False, True]

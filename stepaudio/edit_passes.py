@@ -1,0 +1,221 @@
+"""One pass of an edit, and the passes of one edit as a stream.
+
+A strength above 1 of an emotion or a style is more than one pass; see
+:class:`stepaudio.pipeline.EditPipeline`, which is what programs use.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+
+from stepaudio.audio import Audio
+from stepaudio.cutting import sound_units
+from stepaudio.edits import Edit
+from stepaudio.errors import EditError
+from stepaudio.pipeline_base import Pipeline, check_settings
+from stepaudio.prompts import encode_edit_prompt
+from stepaudio.redraw import write_edits
+from stepaudio.result import EditResult, Run
+from stepaudio.seeds import derive_seed
+from stepaudio.synthesis import check_room
+from stepaudio.tokenizers.interleave import to_text
+from stepaudio.types import SamplingParams, SpeechTokens, VoicePrompt
+
+__all__ = ["EditPasses", "Job", "Settings", "pass_seed"]
+
+# An edit of a very short recording may still add a laugh.
+_ALWAYS_ALLOWED_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One sample of one pass.
+
+    Attributes:
+        name: what an error calls the recording.
+        audio: the recording.
+        edit: what to do.
+        text: the words spoken in it.
+        seed: of this pass.
+        voice: to speak in; None is the recording's own.
+    """
+
+    name: str
+    audio: Audio
+    edit: Edit
+    text: str
+    seed: int
+    voice: VoicePrompt | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all samples of a call share.
+
+    Attributes:
+        sampling: how the language model draws.
+        max_length_ratio: most times as long as its input that a result may be.
+        steps: solver steps of the flow; None is the model's own.
+        guidance: guidance rate of the flow; None is the model's own.
+    """
+
+    sampling: SamplingParams
+    max_length_ratio: float
+    steps: int | None
+    guidance: float | None
+
+
+class _Ready(NamedTuple):
+    """What the language model and the decoder need of a job."""
+
+    entered: SpeechTokens
+    prompt: list[int]
+    limit: int
+    voice: VoicePrompt
+
+
+class EditPasses(Pipeline):
+    """What :class:`~stepaudio.pipeline.EditPipeline` does between its checks and its results.
+
+    Args:
+        parts: one object per stage.
+        defaults: how to run unless a call says otherwise.
+    """
+
+    def _settings(
+        self,
+        sampling: SamplingParams | None,
+        steps: int | None,
+        guidance: float | None,
+        max_length_ratio: float | None,
+    ) -> Settings:
+        """Settings of a call, refused if they make no sense."""
+        check_settings(sampling, steps, guidance)
+        ratio = self.defaults.max_length_ratio if max_length_ratio is None else max_length_ratio
+        if not ratio > 0:
+            raise EditError(f"max_length_ratio must be above 0, not {ratio}")
+        return Settings(
+            self.defaults.sampling if sampling is None else sampling, ratio, steps, guidance
+        )
+
+    def _prepare(self, jobs: Sequence[Job], settings: Settings, run: Run) -> list[_Ready]:
+        """Everything up to the language model."""
+        spec, sampling = self.parts.lm.spec, settings.sampling
+        for job in jobs:
+            # Minutes of speech are refused before the work of tokenizing them.
+            words = len(self._prompt(job, "<audio_0>")) - 1
+            units = sound_units(job.audio, spec.tokens)
+            check_room(words, units, spec, answered=True, name=job.name)
+        with run.stage("tokenize", 1):
+            inputs = self.parts.tokenizer.encode([job.audio for job in jobs])
+        asked = []
+        for job, tokens in zip(jobs, inputs, strict=True):
+            ids, units = self._prompt(job, to_text(tokens)), tokens.num_units
+            words = len(ids) - units * spec.tokens.unit_length
+            check_room(words, units, spec, answered=True, name=job.name)
+            allowed = max(tokens.seconds * settings.max_length_ratio, _ALWAYS_ALLOWED_SECONDS)
+            units = math.ceil(allowed / float(spec.tokens.unit_seconds))
+            asked.append((ids, min(sampling.max_new_tokens, units * spec.tokens.unit_length)))
+        with run.stage("voice", 1):
+            return [
+                _Ready(tokens, ids, limit, job.voice or self._voice(job.audio, tokens))
+                for job, tokens, (ids, limit) in zip(jobs, inputs, asked, strict=True)
+            ]
+
+    def _pass(
+        self, jobs: Sequence[Job], settings: Settings, run: Run
+    ) -> list[tuple[EditResult, int]]:
+        """Every edit once, and the units put in; timings are left to the caller."""
+        ready = self._prepare(jobs, settings, run)
+        seeds = [job.seed for job in jobs]
+        ratios = [self.defaults.speeds.get(job.edit.published_label) for job in jobs]
+        wanted = [
+            None if ratio is None else ratio * one.entered.num_units
+            for ratio, one in zip(ratios, ready, strict=True)
+        ]
+        outputs, reasons = write_edits(
+            self.parts.lm,
+            [one.prompt for one in ready],
+            [one.limit for one in ready],
+            wanted,
+            settings.sampling,
+            seeds,
+            run,
+            draws=self.defaults.draws,
+        )
+        voices = [one.voice for one in ready]
+        sounds = self._render(outputs, voices, seeds, run, settings.steps, settings.guidance)
+        return [
+            (
+                EditResult(
+                    audio=sounds[i],
+                    tokens=outputs[i],
+                    text=job.edit.text or job.text,
+                    edits=(job.edit,),
+                    stop_reason=reasons[i],
+                    seed=job.seed,
+                    timings={},
+                    length_ratio=None,
+                ),
+                ready[i].entered.num_units,
+            )
+            for i, job in enumerate(jobs)
+        ]
+
+    def _prompt(self, job: Job, codes: str) -> list[int]:
+        layout = self.defaults.layout
+        return encode_edit_prompt(self.parts.text, job.edit, codes, job.text, layout=layout)
+
+    @torch.no_grad()
+    def _chunks(self, job: Job, settings: Settings, run: Run) -> Generator[Audio, None, EditResult]:
+        """All passes of one edit, the last one spoken while it is written."""
+        first, entered, cut = job, 0, False
+        for number in range(job.edit.passes - 1):
+            ((before, units),) = self._pass([job], settings, run)
+            entered, cut = entered or units, cut or before.stop_reason == "length"
+            job = replace(
+                first,
+                name=f"{first.name} after pass {number + 1}",
+                audio=before.audio,
+                text=before.text,
+                seed=pass_seed(first.seed, number + 1),
+            )
+        (ready,) = self._prepare([job], settings, run)
+        spoken = yield from self._speak(
+            ready.prompt,
+            ready.limit,
+            ready.voice,
+            settings.sampling,
+            job.seed,
+            run,
+            settings.steps,
+            settings.guidance,
+        )
+        return EditResult(
+            audio=spoken.audio,
+            tokens=spoken.tokens,
+            text=job.edit.text or job.text,
+            edits=(job.edit,),
+            stop_reason="length" if cut else spoken.reason,
+            seed=first.seed,
+            timings=run.share(1),
+            length_ratio=spoken.tokens.num_units / (entered or ready.entered.num_units),
+        )
+
+
+def pass_seed(seed: int, number: int) -> int:
+    """Seed of a pass: the run's own for the first, so that one pass and one run agree.
+
+    Args:
+        seed: of the run.
+        number: of the pass, from 0.
+
+    Returns:
+        The seed.
+    """
+    return derive_seed(seed, f"pass {number}") if number else seed

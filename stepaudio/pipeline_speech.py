@@ -1,0 +1,225 @@
+"""Zero-shot speech: new words in a voice heard once, the paper's iteration 0.
+
+The voice is the prompt of the language model and of the decoder alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import overload
+
+import torch
+
+from stepaudio.audio import Audio, AudioSource
+from stepaudio.errors import PromptError
+from stepaudio.pipeline_base import Pipeline, check_settings
+from stepaudio.prompts import encode_clone_prompt
+from stepaudio.result import Cancel, EditResult, Progress, Run
+from stepaudio.seeds import choose_seeds
+from stepaudio.streaming import AudioStream
+from stepaudio.synthesis import check_room, write_codes
+from stepaudio.tokenizers.interleave import to_text
+from stepaudio.types import SamplingParams, VoicePrompt
+
+__all__ = ["TTSPipeline"]
+
+
+class TTSPipeline(Pipeline):
+    """Speaks new words in a voice it has heard once.
+
+    Args:
+        parts: one object per stage.
+        defaults: how to run unless a call says otherwise.
+    """
+
+    @overload
+    def speak(
+        self,
+        text: list[str],
+        *,
+        voice: VoicePrompt | AudioSource,
+        voice_text: str = ...,
+        seed: int | Sequence[int] | None = ...,
+        generator: torch.Generator | None = ...,
+        sampling: SamplingParams | None = ...,
+        steps: int | None = ...,
+        guidance: float | None = ...,
+        cancel: Cancel | None = ...,
+        progress: Progress | None = ...,
+    ) -> list[EditResult]: ...
+
+    @overload
+    def speak(
+        self,
+        text: str,
+        *,
+        voice: VoicePrompt | AudioSource,
+        voice_text: str = ...,
+        seed: int | None = ...,
+        generator: torch.Generator | None = ...,
+        sampling: SamplingParams | None = ...,
+        steps: int | None = ...,
+        guidance: float | None = ...,
+        cancel: Cancel | None = ...,
+        progress: Progress | None = ...,
+    ) -> EditResult: ...
+
+    @torch.no_grad()
+    def speak(
+        self,
+        text: str | list[str],
+        *,
+        voice: VoicePrompt | AudioSource,
+        voice_text: str = "",
+        seed: int | Sequence[int] | None = None,
+        generator: torch.Generator | None = None,
+        sampling: SamplingParams | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        cancel: Cancel | None = None,
+        progress: Progress | None = None,
+    ) -> EditResult | list[EditResult]:
+        """Say something, or a list of things as a batch.
+
+        Args:
+            text: what to say; may begin with one of :data:`stepaudio.edits.DIALECT_TAGS`.
+            voice: from :meth:`voice_prompt` or a file, or a recording of the voice.
+            voice_text: the words spoken in that recording; without them the voice is matched less
+                well. Replaces the transcript of a voice that has one.
+            seed: repeats a result; None draws one per sample.
+            generator: source of the seeds that are not given.
+            sampling: how the language model draws; None is the model's own way.
+            steps: solver steps of the flow.
+            guidance: guidance rate of the flow.
+            cancel: asked between stages and tokens; True stops.
+            progress: told the stage, the steps done and the most steps it takes.
+
+        Returns:
+            The result, or a list of them; ``stop_reason`` is ``"length"`` if it was cut.
+
+        Raises:
+            AudioError: the voice's recording cannot be read, is silent or too short.
+            EditError: settings that make no sense.
+            PromptError: nothing to say, a voice too long for the model's context, or words of
+                a recording too long to be used whole (see :meth:`voice_prompt`).
+            SpecMismatchError: the voice was made by another model.
+            GenerationError: the language model wrote nothing that can be decoded.
+            CancelledError: ``cancel`` returned True.
+        """
+        check_settings(sampling, steps, guidance)
+        batch = isinstance(text, list | tuple)
+        texts = [text] if isinstance(text, str) else list(text)
+        if not texts:
+            return []
+        if not all(words.strip() for words in texts):
+            raise PromptError("there is no text to speak")
+        seeds = choose_seeds(seed, generator, len(texts))
+        how = self.defaults.sampling if sampling is None else sampling
+        run = Run(cancel, progress)
+        voice = self._heard(voice, voice_text, run)
+        prompts = self._prompts(texts, voice, voice_text)
+        limits = [how.max_new_tokens] * len(texts)
+        outputs, reasons = write_codes(self.parts.lm, prompts, limits, how, seeds, run)
+        voices = [voice] * len(texts)
+        sounds = self._render(outputs, voices, seeds, run, steps, guidance)
+        timings = run.share(len(texts))
+        results = [
+            EditResult(sounds[i], outputs[i], words, (), reasons[i], seeds[i], timings, None)
+            for i, words in enumerate(texts)
+        ]
+        return results if batch else results[0]
+
+    def stream(
+        self,
+        text: str,
+        *,
+        voice: VoicePrompt | AudioSource,
+        voice_text: str = "",
+        seed: int | None = None,
+        generator: torch.Generator | None = None,
+        sampling: SamplingParams | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        cancel: Cancel | None = None,
+        progress: Progress | None = None,
+    ) -> AudioStream:
+        """Say something and hear it while the language model still writes.
+
+        With the same seed the codes are those of :meth:`speak`. The sound differs a little, because
+        the flow decoder cannot look further ahead than one unit; see
+        :mod:`stepaudio.decoder.streaming`.
+
+        Args:
+            text: what to say; may begin with one of :data:`stepaudio.edits.DIALECT_TAGS`.
+            voice: from :meth:`voice_prompt` or a file, or a recording of the voice.
+            voice_text: the words spoken in that recording, as in :meth:`speak`.
+            seed: repeats a result; None draws one.
+            generator: source of the seed if none is given.
+            sampling: how the language model draws; None is the model's own way.
+            steps: solver steps of the flow.
+            guidance: guidance rate of the flow.
+            cancel: asked between stages, chunks and tokens; True stops.
+            progress: told the stage, the steps done and the most steps it takes.
+
+        Returns:
+            The chunks, to be iterated over; nothing is computed before the first is asked for.
+
+        Raises:
+            AudioError: the voice's recording cannot be read, is silent or too short.
+            EditError: settings that make no sense.
+            PromptError: nothing to say.
+            SpecMismatchError: the voice was made by another model.
+        """
+        check_settings(sampling, steps, guidance)
+        if not text.strip():
+            raise PromptError("there is no text to speak")
+        chosen = choose_seeds(seed, generator, 1)[0]
+        how = self.defaults.sampling if sampling is None else sampling
+        known = self._checked(voice) if isinstance(voice, VoicePrompt) else self._load(voice)
+        run = Run(cancel, progress)
+        return AudioStream(
+            self._chunks(text, known, voice_text, chosen, how, run, steps, guidance), chosen
+        )
+
+    @torch.no_grad()
+    def _chunks(
+        self,
+        text: str,
+        voice: VoicePrompt | Audio,
+        voice_text: str,
+        seed: int,
+        sampling: SamplingParams,
+        run: Run,
+        steps: int | None,
+        guidance: float | None,
+    ) -> Generator[Audio, None, EditResult]:
+        voice = self._heard(voice, voice_text, run)
+        (prompt,) = self._prompts([text], voice, voice_text)
+        limit = sampling.max_new_tokens
+        spoken = yield from self._speak(prompt, limit, voice, sampling, seed, run, steps, guidance)
+        timings = run.share(1)
+        return EditResult(spoken.audio, spoken.tokens, text, (), spoken.reason, seed, timings, None)
+
+    def _heard(self, voice: VoicePrompt | AudioSource, voice_text: str, run: Run) -> VoicePrompt:
+        with run.stage("voice", 1):
+            if isinstance(voice, VoicePrompt):
+                return self._checked(voice)
+            return self.voice_prompt(voice, voice_text)
+
+    def _prompts(
+        self, texts: Sequence[str], voice: VoicePrompt, voice_text: str
+    ) -> list[list[int]]:
+        """What the language model reads; refused if the voice leaves no room for an answer."""
+        spec, units = self.parts.lm.spec, voice.tokens.num_units
+        transcript = voice_text or voice.transcript
+        spoken = to_text(voice.tokens)
+        prompts = [
+            encode_clone_prompt(
+                self.parts.text, words, transcript, spoken, layout=self.defaults.layout
+            )
+            for words in texts
+        ]
+        for ids in prompts:
+            words = len(ids) - units * spec.tokens.unit_length
+            check_room(words, units, spec, answered=False, name="the voice")
+        return prompts
