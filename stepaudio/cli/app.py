@@ -17,7 +17,7 @@ from stepaudio.cli.failures import told_in_one_line
 from stepaudio.cli.plot import plot
 from stepaudio.cli.speak import speak, voice
 from stepaudio.cli.tokens import resynth, tokenize
-from stepaudio.cli.train import dpo, reward, sft
+from stepaudio.cli.train import dpo, grpo, ppo, reward, sft
 
 __all__ = ["app"]
 
@@ -55,7 +55,7 @@ _training = typer.Typer(
     help="Train the language model and its reward model.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (sft, reward, dpo):
+for _command in (sft, reward, ppo, dpo, grpo):
     _training.command()(told_in_one_line(_command))
 app.add_typer(_training, name="train")
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stepaudio.training.config import RunConfig
     from stepaudio.training.stage import Stage
 
-__all__ = ["dpo", "reward", "run_stage", "sft"]
+__all__ = ["dpo", "grpo", "ppo", "reward", "run_stage", "sft"]
 
 Config = Annotated[
     Path | None,
@@ -60,6 +60,28 @@ def dpo(
     from stepaudio.rl.dpo import DPO, DPOConfig
 
     run_stage("dpo", DPOConfig, DPO, config, settings, as_json=as_json, force=force)
+
+
+def ppo(
+    config: Config = None, settings: Settings = None, as_json: AsJson = False, force: Anew = False
+) -> None:
+    """Train the language model by reinforcement, with a critic (PPO)."""
+    from stepaudio.rl.from_settings import ppo_from_settings
+    from stepaudio.rl.ppo import PPOConfig
+
+    run_stage("ppo", PPOConfig, ppo_from_settings, config, settings, as_json=as_json, force=force)
+
+
+def grpo(
+    config: Config = None, settings: Settings = None, as_json: AsJson = False, force: Anew = False
+) -> None:
+    """Train the language model by reinforcement, relative to groups of answers (GRPO)."""
+    from stepaudio.rl.from_settings import grpo_from_settings
+    from stepaudio.rl.grpo import GRPOConfig
+
+    run_stage(
+        "grpo", GRPOConfig, grpo_from_settings, config, settings, as_json=as_json, force=force
+    )
 
 
 def run_stage(

@@ -29,6 +29,7 @@ __all__ = [
     "published_v1",
     "published_v2",
     "repetition_ratio",
+    "restrict",
     "sample_next",
 ]
 
@@ -277,6 +278,27 @@ def repetition_ratio(
     return (matches.cpu().double() + int(count_self)) / window
 
 
+def restrict(logits: Tensor, params: SamplingParams, spec: LMSpec, generated: Tensor) -> Tensor:
+    """Forbid what may not come next: the codebook grammar and the end guard.
+
+    Args:
+        logits: ``[B, V]``.
+        params: whether there is a grammar, and from where on the end is allowed.
+        spec: codebooks and ends.
+        generated: ``[B]`` int64 new ids so far.
+
+    Returns:
+        ``[B, V]`` float32.
+    """
+    logits = logits.float()
+    if params.constrain:
+        logits = logits.masked_fill(~grammar_mask(generated, spec), FORBIDDEN)
+    if params.min_new_tokens:
+        early = (generated < params.min_new_tokens)[:, None]
+        logits = torch.where(early, forbid_ends(logits, spec), logits)
+    return logits
+
+
 def sample_next(
     logits: Tensor,
     params: SamplingParams,
@@ -307,12 +329,7 @@ def sample_next(
     Raises:
         GenerationError: no allowed id has a finite score.
     """
-    logits = logits.float()
-    if params.constrain:
-        logits = logits.masked_fill(~grammar_mask(generated, spec), FORBIDDEN)
-    if params.min_new_tokens:
-        early = (generated < params.min_new_tokens)[:, None]
-        logits = torch.where(early, forbid_ends(logits, spec), logits)
+    logits = restrict(logits, params, spec, generated)
     if params.repetition == "published_v1":
         logits = mask_repetition_v1(logits, history)
     if params.temperature == 0:

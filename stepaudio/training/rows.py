@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar, overload
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, overload
 
 import torch
 from torch import Tensor
@@ -20,7 +20,15 @@ from torch import Tensor
 from stepaudio.errors import DataError
 from stepaudio.types import LMSpec
 
-__all__ = ["ORIGINS", "CompletionRow", "PairRow", "Rows", "completion_rows", "pair_rows"]
+__all__ = [
+    "ORIGINS",
+    "CompletionRow",
+    "PairRow",
+    "Rows",
+    "completion_rows",
+    "pair_rows",
+    "token_ids",
+]
 
 #: Who preferred an answer: people on a scale of 1 to 5, a judging model on 1 to 10, or unknown.
 ORIGINS = ("human", "judge", "")
@@ -66,7 +74,13 @@ class PairRow(NamedTuple):
         return 2 * len(self.prompt) + len(self.chosen) + len(self.rejected)
 
 
-R = TypeVar("R", CompletionRow, PairRow)
+class _Row(Protocol):
+    @property
+    def tokens(self) -> int:
+        """Tokens of the text this row becomes."""
+
+
+R = TypeVar("R", bound=_Row)
 
 
 class Rows(Sequence[R], Generic[R]):
@@ -143,7 +157,7 @@ def completion_rows(path: str | Path, spec: LMSpec) -> Rows[CompletionRow]:
     """
 
     def parse(row: Mapping[str, Any]) -> CompletionRow:
-        prompt, completion = (_ids(row, name, spec) for name in CompletionRow._fields)
+        prompt, completion = (token_ids(row, name, spec) for name in CompletionRow._fields)
         _check_room(spec, prompt, completion)
         return CompletionRow(prompt, completion)
 
@@ -165,7 +179,7 @@ def pair_rows(path: str | Path, spec: LMSpec) -> Rows[PairRow]:
     """
 
     def parse(row: Mapping[str, Any]) -> PairRow:
-        prompt, chosen, rejected = (_ids(row, n, spec) for n in ("prompt", "chosen", "rejected"))
+        prompt, chosen, rejected = (token_ids(row, name, spec) for name in PairRow._fields[:3])
         _check_room(spec, prompt, chosen)
         _check_room(spec, prompt, rejected)
         if torch.equal(chosen, rejected):
@@ -182,7 +196,20 @@ def pair_rows(path: str | Path, spec: LMSpec) -> Rows[PairRow]:
     return Rows(path, parse)
 
 
-def _ids(row: Mapping[str, Any], name: str, spec: LMSpec) -> Tensor:
+def token_ids(row: Mapping[str, Any], name: str, spec: LMSpec) -> Tensor:
+    """Ids in one column of a row.
+
+    Args:
+        row: as read.
+        name: of the column.
+        spec: of the model that shall read them.
+
+    Returns:
+        ``[T]`` int64, at least one.
+
+    Raises:
+        ValueError: no such column, or not ids of this model.
+    """
     value = row.get(name)
     if value is None:
         raise ValueError(f"has no {name!r}")
