@@ -13,6 +13,7 @@ __all__ = [
     "AudioError",
     "CancelledError",
     "CheckpointError",
+    "DataError",
     "DeviceError",
     "EditError",
     "EvaluationError",
@@ -63,6 +64,10 @@ class PromptError(StepAudioError, ValueError):
 
 class GenerationError(StepAudioError, RuntimeError):
     """The language model returned nothing that can be decoded."""
+
+
+class DataError(StepAudioError, ValueError):
+    """Training data is not what it should be: a manifest, shards of codes, rows or ratings."""
 
 
 class EvaluationError(StepAudioError, ValueError):
