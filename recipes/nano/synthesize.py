@@ -178,6 +178,7 @@ def main() -> None:
                     path=str(path),
                     speaker=f"syn{number:05d}",
                     text=text,
+                    lang="en",
                     labels={"phones": timed},
                     change=change,
                     source="" if change == "none" else f"syn{number:05d}",

@@ -26,6 +26,7 @@ from recipes.nano.features import Features
 from recipes.nano.loop import run
 from recipes.nano.machine import Machine
 from recipes.nano.prefetch import Batch
+from stepaudio.data.pairs import edit_of_change
 from stepaudio.edits import Edit
 from stepaudio.lm.alibi import alibi_slopes
 from stepaudio.lm.step1 import Attention, Step1Config, Step1LM
@@ -85,15 +86,6 @@ class Pair:
     croppable: bool
 
 
-def edit_of(change: str) -> Edit:
-    """The edit whose rule is called ``change``."""
-    kind, _, label = change.partition(":")
-    if kind == "speed":
-        strength = 2 if label.startswith("more ") else 1
-        return Edit.speed(label.removeprefix("more "), strength=strength)
-    return Edit.emotion(label) if kind == "emotion" else Edit.style(label)
-
-
 def pairs_of(folder: int, features: Features, codes: Codes) -> Iterator[Pair]:
     """All pairs of a feature folder."""
     by_id = {row["id"]: item for item, row in enumerate(features.rows)}
@@ -112,7 +104,8 @@ def pairs_of(folder: int, features: Features, codes: Codes) -> Iterator[Pair]:
             # No published words ask for a sound to be taken away; those for a style come nearest.
             yield Pair(folder, Edit.remove("style"), item, source, words, False)
             continue
-        edit = edit_of(row["change"])
+        edit = edit_of_change(row["change"])
+        assert edit is not None
         yield Pair(folder, edit, source, item, text, True)
         if edit.kind != "speed":
             yield Pair(folder, Edit.remove(edit.kind), item, source, text, True)

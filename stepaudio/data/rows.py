@@ -32,6 +32,7 @@ __all__ = [
     "edit_rows",
     "ids_of",
     "read_rows",
+    "read_texts",
     "text_row",
     "write_rows",
 ]
@@ -230,6 +231,27 @@ def read_rows(path: str | Path) -> list[ChatRow]:
         except DataError as error:
             raise DataError(f"{path}:{number}: {error}") from error
     return rows
+
+
+def read_texts(path: str | Path) -> list[tuple[str, str]]:
+    """Read questions and answers for :func:`text_row`.
+
+    Args:
+        path: JSONL with the texts ``prompt`` and ``completion`` in each line.
+
+    Returns:
+        The pairs.
+
+    Raises:
+        DataError: the file is missing or a line is malformed; the message names it.
+    """
+    pairs = []
+    for number, row in read_jsonl(path):
+        question, answer = row.get("prompt"), row.get("completion")
+        if not isinstance(question, str) or not isinstance(answer, str):
+            raise DataError(f"{path}:{number}: 'prompt' and 'completion' must be texts")
+        pairs.append((question, answer))
+    return pairs
 
 
 def ids_of(row: Mapping[str, object], name: str) -> tuple[int, ...]:
