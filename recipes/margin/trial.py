@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -188,7 +188,7 @@ def _wins(
 
 def _reliability(margins: NDArray[np.float64], true: NDArray[np.float64]) -> list[dict[str, float]]:
     rows = []
-    for low, high in zip(_BINS, _BINS[1:], strict=False):
+    for low, high in pairwise(_BINS):
         inside = (margins >= low) & (margins < high)
         if inside.any():
             rows.append(

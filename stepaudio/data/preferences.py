@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from stepaudio.data.manifest import read_jsonl, write_jsonl
 from stepaudio.data.rows import ids_of
@@ -26,7 +26,6 @@ __all__ = [
     "PreferencePair",
     "RatedAnswer",
     "preference_pairs",
-    "read_preferences",
     "read_ratings",
     "survivors",
     "write_preferences",
@@ -195,35 +194,6 @@ def write_preferences(
         OutputExistsError: the file exists and ``force`` is False.
     """
     return write_jsonl(path, map(asdict, pairs), force=force)
-
-
-def read_preferences(path: str | Path) -> list[PreferencePair]:
-    """Read pairs.
-
-    Args:
-        path: written by :func:`write_preferences`.
-
-    Returns:
-        The pairs.
-
-    Raises:
-        DataError: the file is missing or a line is malformed; the message names it.
-    """
-    pairs = []
-    for number, row in read_jsonl(path):
-        try:
-            ids = [ids_of(row, name) for name in ("prompt", "chosen", "rejected")]
-            pairs.append(PreferencePair(*ids, float(row["margin"]), _origin(row)))
-        except (DataError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path}:{number}: not a preference pair: {error}") from error
-    return pairs
-
-
-def _origin(row: Mapping[str, Any]) -> Origin:
-    origin: Origin = row["origin"]
-    if origin not in SCALES:
-        raise DataError(f"origin must be one of {', '.join(SCALES)}, not {origin!r}")
-    return origin
 
 
 def _means(

@@ -31,7 +31,6 @@ __all__ = [
     "edit_row",
     "edit_rows",
     "ids_of",
-    "read_rows",
     "read_texts",
     "text_row",
     "write_rows",
@@ -210,27 +209,6 @@ def write_rows(path: str | Path, rows: Iterable[ChatRow], *, force: bool = False
         OutputExistsError: the file exists and ``force`` is False.
     """
     return write_jsonl(path, map(vars, rows), force=force)
-
-
-def read_rows(path: str | Path) -> list[ChatRow]:
-    """Read rows.
-
-    Args:
-        path: written by :func:`write_rows`.
-
-    Returns:
-        The rows.
-
-    Raises:
-        DataError: the file is missing or a line is malformed; the message names it.
-    """
-    rows = []
-    for number, row in read_jsonl(path):
-        try:
-            rows.append(ChatRow(ids_of(row, "prompt"), ids_of(row, "completion")))
-        except DataError as error:
-            raise DataError(f"{path}:{number}: {error}") from error
-    return rows
 
 
 def read_texts(path: str | Path) -> list[tuple[str, str]]:

@@ -124,7 +124,7 @@ def test_quadruplets_pair_real_sounds_with_plain_clones(tmp_path: Path) -> None:
     ]
     with pytest.raises(DataError, match="counterpart of q is missing"):
         quadruplets(tagged, [])
-    with pytest.raises(DataError, match="says 'No.'; it must say 'Well yes.'"):
+    with pytest.raises(DataError, match=r"says 'No\.'; it must say 'Well yes\.'"):
         quadruplets(tagged, [row("q-plain", text="No.")])
 
 

@@ -15,7 +15,6 @@ from stepaudio.data.rows import (
     clone_row,
     edit_row,
     edit_rows,
-    read_rows,
     read_texts,
     text_row,
     write_rows,
@@ -115,20 +114,28 @@ def test_zero_shot_rows_need_codes_of_both(text: SentencePieceText) -> None:
     assert not zero_shot_rows(text, rows, known, longest=10)
 
 
-def test_rows_come_back_and_a_wrong_line_is_named(tmp_path: Path) -> None:
-    rows = [ChatRow((1, 2), (3,)), ChatRow((4,), (5, 6))]
-    path = write_rows(tmp_path / "rows.jsonl", rows)
-    assert path.read_text().splitlines()[0] == '{"prompt": [1, 2], "completion": [3]}'
-    assert read_rows(path) == rows
-    for line, words in (
-        ('{"prompt": [1]}', "'completion' must be a list of ids"),
-        ('{"prompt": [1.0], "completion": [2]}', "'prompt' must be a list of ids"),
-        ('{"prompt": [], "completion": [2]}', "neither may be empty"),
-        ('{"prompt": [1], "completion": [-2]}', "negative id"),
+def test_rows_are_written_with_the_columns_of_trl(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", [ChatRow((1, 2), (3,)), ChatRow((4,), (5, 6))])
+    assert path.read_text().splitlines() == [
+        '{"prompt": [1, 2], "completion": [3]}',
+        '{"prompt": [4], "completion": [5, 6]}',
+    ]
+
+
+def test_a_row_that_teaches_nothing_is_refused() -> None:
+    for prompt, completion, words in (
+        ((), (2,), "empty"),
+        ((1,), (), "empty"),
+        ((1,), (-2,), "neg"),
     ):
-        path.write_text('{"prompt": [1], "completion": [2]}\n' + line + "\n")
-        with pytest.raises(DataError, match=f"rows.jsonl:2: .*{words}"):
-            read_rows(path)
-    path.write_text('{"prompt": "q", "completion": 1}\n')
-    with pytest.raises(DataError, match=r"rows.jsonl:1: .* must be texts"):
+        with pytest.raises(DataError, match=words):
+            ChatRow(prompt, completion)
+
+
+def test_texts_are_read_and_a_wrong_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "texts.jsonl"
+    path.write_text('{"prompt": "q", "completion": "a"}\n{"prompt": "q", "completion": 1}\n')
+    with pytest.raises(DataError, match=r"texts.jsonl:2: .* must be texts"):
         read_texts(path)
+    path.write_text('{"prompt": "q", "completion": "a"}\n')
+    assert read_texts(path) == [("q", "a")]
