@@ -13,7 +13,7 @@ from recipes.margin.pairs import RatedPairs
 from stepaudio.data.isotonic import Isotonic
 from stepaudio.data.margin import MarginConfig, MarginScorer, pair_features, to_margin
 
-__all__ = ["calibrated", "cross_calibrated", "fit", "held_out", "raw_scores"]
+__all__ = ["calibrated", "cross_calibrated", "fit", "held_out"]
 
 _BATCH, _LR, _DECAY = 256, 2e-3, 0.1
 # Pairs of other words teach the manner too, but the scorer will be asked about the same words.
@@ -46,6 +46,9 @@ def fit(
     features = torch.from_numpy(pair_features(vectors[pairs.before], vectors[pairs.after])[chosen])
     targets = torch.from_numpy(pairs.targets[chosen]).float()
     model.mean.copy_(features.mean(0))
+    # Every pair is there in both orders, so this is zero but for rounding; exactly zero, two
+    # recordings that are the same have no difference.
+    model.mean[: features.shape[1] // 2] = 0.0
     model.deviation.copy_(features.std(0) + 1e-3)
     # Both kinds of pairs, and within each every speaker, are drawn equally often.
     weights = np.zeros(len(chosen))
@@ -84,28 +87,8 @@ def held_out(
     for speaker in np.unique(pairs.speakers):
         own = pairs.speakers == speaker
         model = fit(pairs, vectors, config, use=~own, steps=steps)
-        scores[own] = raw_scores(model, vectors[pairs.before[own]], vectors[pairs.after[own]])
+        scores[own] = model.shares(vectors[pairs.before[own]], vectors[pairs.after[own]])
     return scores
-
-
-@torch.no_grad()
-def raw_scores(
-    model: MarginScorer, before: NDArray[np.float64], after: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """What a scorer says before calibration.
-
-    Args:
-        model: in evaluation mode.
-        before: ``[N, F]``.
-        after: ``[N, F]``.
-
-    Returns:
-        ``[N, L]`` in 0..1.
-    """
-    raw: NDArray[np.float64] = (
-        model(torch.from_numpy(pair_features(before, after))).sigmoid().double().numpy()
-    )
-    return raw
 
 
 def calibrated(model: MarginScorer, calibration: Isotonic) -> MarginScorer:

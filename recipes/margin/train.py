@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from recipes.margin.card import markdown
 from recipes.margin.fit import calibrated, cross_calibrated, fit, held_out
 from recipes.margin.pairs import LABELS, listen, pairs_of
 from recipes.margin.trial import intensity_trial, trial
@@ -27,7 +28,7 @@ _RATING = "recognised_pct"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train, measure and write ``model`` and ``margin.json``."""
+    """Train, measure and write ``model``, ``margin.json`` and ``margin.md``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("manifest", help="rated recordings that may train what is shipped")
     parser.add_argument("-o", "--out", required=True)
@@ -83,7 +84,9 @@ def main(arguments: list[str] | None = None) -> None:
             }
     text = json.dumps(report, indent=2) + "\n"
     write_atomic(out / "margin.json", lambda path: path.write_text(text), force=True)
-    print(text)
+    page = markdown(report)
+    write_atomic(out / "margin.md", lambda path: path.write_text(page), force=True)
+    print(page)
 
 
 def _stored(name: str) -> torch.dtype:

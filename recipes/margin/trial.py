@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from recipes.margin.pairs import LABELS, RatedPairs
 from stepaudio.data.manifest import Utterance
 from stepaudio.data.margin import MarginScorer, to_margin
 from stepaudio.evaluation.bootstrap import Interval, mean_interval
 
-__all__ = ["acted_rows", "intensity_trial", "rank_interval", "trial"]
+__all__ = ["acted_rows", "intensity_trial", "rank_interval", "spearman", "trial"]
 
 _DRAWS = 500
 _BINS = (1.0, 2.0, 4.0, 6.0, 8.0, 10.01)
@@ -35,7 +35,7 @@ def rank_interval(
     Returns:
         The correlation with its 95 % interval.
     """
-    value = float(spearmanr(scores, targets)[0])
+    value = spearman(scores, targets)
     names = np.unique(speakers)
     if len(names) < 2:
         return Interval(value, None, None, len(scores), len(names))
@@ -44,9 +44,16 @@ def rank_interval(
     draws = []
     for _ in range(_DRAWS):
         drawn = np.concatenate([where[name] for name in rng.choice(names, len(names))])
-        draws.append(spearmanr(scores[drawn], targets[drawn])[0])
-    low, high = np.nanpercentile(draws, [2.5, 97.5])
+        draws.append(spearman(scores[drawn], targets[drawn]))
+    low, high = np.percentile([draw for draw in draws if draw is not None], [2.5, 97.5])
     return Interval(value, float(low), float(high), len(scores), len(names))
+
+
+def spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> float | None:
+    """Rank correlation, ties having their mean rank; None where one of both is constant."""
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
 
 
 def trial(
@@ -74,13 +81,13 @@ def trial(
     own, listeners = margins[at, acted[at]], true[at, acted[at]]
     kept, large = margins[same] >= _FLOOR, true[same] >= _FLOOR
     by_label = {
-        label: round(float(spearmanr(margins[same][:, n], true[same][:, n])[0]), 4)
+        label: _rounded(spearman(margins[same][:, n], true[same][:, n]))
         for n, label in enumerate(LABELS.values())
     }
     return {
         "rank_all_labels": _plain(rank_interval(margins[same].ravel(), true[same].ravel(), who)),
-        "rank_all_labels_ceiling": round(
-            float(spearmanr(true[same].ravel() + jitter, true[same].ravel())[0]), 4
+        "rank_all_labels_ceiling": _rounded(
+            spearman(true[same].ravel() + jitter, true[same].ravel())
         ),
         "rank_by_label": by_label,
         "rank_matched": _plain(rank_interval(own, listeners, pairs.speakers[at])),
@@ -156,7 +163,7 @@ def intensity_trial(
         mine = columns == number
         if mine.any():
             by_label[name] = {
-                "rank": round(float(spearmanr(margins[mine], levels[mine])[0]), 4),
+                "rank": _rounded(spearman(margins[mine], levels[mine])),
                 "strong_wins": round(float(wins[label == number].mean()), 4),
             }
     return {
@@ -204,7 +211,8 @@ def _reliability(margins: NDArray[np.float64], true: NDArray[np.float64]) -> lis
 
 
 def _plain(interval: Interval) -> dict[str, float | int | None]:
-    return {
-        name: round(value, 4) if isinstance(value, float) else value
-        for name, value in vars(interval).items()
-    }
+    return {name: _rounded(value) for name, value in vars(interval).items()}
+
+
+def _rounded(value: float | None) -> float | None:
+    return round(value, 4) if isinstance(value, float) else value

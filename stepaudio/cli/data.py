@@ -6,13 +6,16 @@ from collections import Counter
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stepaudio.cli.options import AsJson, Force, Model
 from stepaudio.cli.screen import Screen, tell
 from stepaudio.cli.targets import check_target
+
+if TYPE_CHECKING:
+    from stepaudio.data.rows import ChatRow
 
 __all__ = ["check", "pairs", "preferences", "rows", "signal"]
 
@@ -180,7 +183,8 @@ def rows(
     folder = locate(model)
     tokenizer, layout = load_part(folder, "text"), load_defaults(folder).layout
     allowed = {row.id for row in recordings}
-    made, counts = [], {}
+    made: list[ChatRow] = []
+    counts: dict[str, int] = {}
     if edits is not None:
         wanted = [p for p in read_pairs(edits) if {p.before, p.after} <= allowed]
         made, counts = edit_rows(tokenizer, wanted, codes, longest=longest, layout=layout)

@@ -43,6 +43,9 @@ LOWEST, HIGHEST = 1.0, 10.0
 _EMBEDDED = Path(__file__).parents[1] / "assets" / "margin"
 # Numbers this many deviations from the mean of the training pairs say no more than these.
 _FARTHEST = 4.0
+# Root mean square of a scaled difference at which there is hardly any. Of the training pairs the
+# nearest two are 0.36 apart, half of those of the same words more than 0.92.
+_NOTHING = 0.2
 
 
 @dataclass(frozen=True)
@@ -141,11 +144,13 @@ class MarginScorer(Pretrained):
         Returns:
             ``[B, L]``.
         """
-        x = ((features - self.mean) / self.deviation).clamp(-_FARTHEST, _FARTHEST)
-        x = F.dropout(x, self.config.dropout, self.training)
+        x = F.dropout(self._scaled(features), self.config.dropout, self.training)
         x = F.dropout(F.gelu(self.hidden(x)), self.config.dropout, self.training)
         logits: Tensor = self.out(x)
         return logits
+
+    def _scaled(self, features: Tensor) -> Tensor:
+        return ((features - self.mean) / self.deviation).clamp(-_FARTHEST, _FARTHEST)
 
     def column(self, label: str) -> int:
         """Where a label stands in the scores.
@@ -167,6 +172,27 @@ class MarginScorer(Pretrained):
         return self.config.labels.index(label)
 
     @torch.no_grad()
+    def shares(
+        self, before: NDArray[np.float64], after: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Shares of listeners before calibration; call in evaluation mode.
+
+        What does not differ has no margin, whatever the second recording sounds like: shares fall
+        to zero with a distance that no two recordings of the training had.
+
+        Args:
+            before: ``[B, F]`` of :func:`voice_vector`.
+            after: ``[B, F]``.
+
+        Returns:
+            ``[B, L]`` in 0..1.
+        """
+        features = torch.from_numpy(pair_features(before, after)).to(self.out.weight)
+        difference = self._scaled(features)[:, : MANNER + 1]
+        differs = 1 - torch.exp(-difference.square().mean(1, keepdim=True) / _NOTHING**2)
+        found: NDArray[np.float64] = (self(features).sigmoid() * differs).double().cpu().numpy()
+        return found
+
     def score_vectors(
         self, before: NDArray[np.float64], after: NDArray[np.float64]
     ) -> NDArray[np.float64]:
@@ -179,9 +205,7 @@ class MarginScorer(Pretrained):
         Returns:
             ``[B, L]`` margins from 1 to 10, one per label.
         """
-        raw = self(torch.from_numpy(pair_features(before, after)).to(self.out.weight)).sigmoid()
-        shares = self.config.calibration(raw.double().cpu().numpy())
-        return to_margin(shares)
+        return to_margin(self.config.calibration(self.shares(before, after)))
 
     def score(self, before: Audio, after: Audio, label: str) -> float:
         """Rate one pair; call in evaluation mode.
