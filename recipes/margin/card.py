@@ -63,7 +63,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         lines += [
             "",
             f"Another corpus ({', '.join(strength['sets'])}; {strength['use']}): Spearman of "
-            "neutral, normal and strong, and how often the strong one of two has the larger margin.",
+            "neutral, normal and strong, and how often the strong one of two has the larger "
+            "margin.",
             "",
             "| label | Spearman | strong over normal |",
             "|---|---|---|",

@@ -33,11 +33,11 @@ def rank_interval(
         speakers: ``[N]``.
 
     Returns:
-        The correlation with its 95 % interval.
+        The correlation with its 95 % interval; None where there is none.
     """
     value = spearman(scores, targets)
     names = np.unique(speakers)
-    if len(names) < 2:
+    if value is None or len(names) < 2:
         return Interval(value, None, None, len(scores), len(names))
     where = {name: np.flatnonzero(speakers == name) for name in names}
     rng = np.random.default_rng(0)
