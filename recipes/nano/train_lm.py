@@ -93,19 +93,18 @@ def pairs_of(folder: int, features: Features, codes: Codes) -> Iterator[Pair]:
         source = by_id.get(row["source"] or "")
         if source is None or min(codes.units(item), codes.units(source)) < 6:
             continue
-        text = row["text"].lower() if row["text"].isupper() else row["text"]
+        edit = edit_of_change(row["change"], row["text"])
+        assert edit is not None
         if row["change"] in ("noisy", "paused"):
-            edit = Edit.denoise() if row["change"] == "noisy" else Edit.trim_silence()
             yield Pair(folder, edit, item, source, "", row["change"] == "noisy")
             continue
-        if row["change"].startswith("paralinguistic:"):
+        if edit.kind == "paralinguistic":
             words = features.rows[source]["text"]
-            yield Pair(folder, Edit.paralinguistic(row["text"]), source, item, words, False)
+            yield Pair(folder, edit, source, item, words, False)
             # No published words ask for a sound to be taken away; those for a style come nearest.
             yield Pair(folder, Edit.remove("style"), item, source, words, False)
             continue
-        edit = edit_of_change(row["change"])
-        assert edit is not None
+        text = row["text"].lower() if row["text"].isupper() else row["text"]
         yield Pair(folder, edit, source, item, text, True)
         if edit.kind != "speed":
             yield Pair(folder, Edit.remove(edit.kind), item, source, text, True)
