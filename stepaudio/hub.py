@@ -7,6 +7,7 @@ Loading needs the memory of the weights once, in the type and at the place they 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import tempfile
@@ -23,7 +24,14 @@ from typing_extensions import Self
 
 from stepaudio.errors import CheckpointError, OutputExistsError
 
-__all__ = ["Pretrained", "load_tensors", "read_json", "resolve_folder", "write_atomic"]
+__all__ = [
+    "Pretrained",
+    "load_tensors",
+    "read_json",
+    "resolve_folder",
+    "weights_digest",
+    "write_atomic",
+]
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -252,6 +260,21 @@ class Pretrained(nn.Module):
                     target.copy_(value)
                 del value
         return model.to(device, dtype).eval()
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Tell apart models of one class.
+
+    Args:
+        module: any.
+
+    Returns:
+        Twelve hexadecimal digits of the SHA-256 of its parameters and buffers.
+    """
+    digest = hashlib.sha256()
+    for tensor in module.state_dict().values():
+        digest.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()[:12]
 
 
 class _Uninitialized(TorchFunctionMode):

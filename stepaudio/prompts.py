@@ -33,6 +33,7 @@ __all__ = [
     "edit_turns",
     "encode_clone_prompt",
     "encode_edit_prompt",
+    "encode_text_prompt",
     "prompt_phrases",
     "speaker_name_v1",
 ]
@@ -220,6 +221,25 @@ def encode_clone_prompt(
     # The v1 code takes the target words as they stand after a line end: no leading space.
     words = tokenizer.encode("\n" + user)[len(tokenizer.encode("\n")) :]
     return _encode_v1(tokenizer, system, words)
+
+
+def encode_text_prompt(tokenizer: TextTokenizer, question: str) -> list[int]:
+    """Ids of a prompt without audio, in the v2 layout and without a system turn.
+
+    Args:
+        tokenizer: the model's text tokenizer.
+        question: the user's turn.
+
+    Returns:
+        The ids, ending with the opening of the assistant's turn.
+
+    Raises:
+        PromptError: no question, or special tokens in it.
+    """
+    if not question.strip():
+        raise PromptError("there is no question to answer")
+    _check_words(question, "question")
+    return tokenizer.encode(f"{BOS}{BOT} human\n{question}{EOT}{BOT} assistant\n")
 
 
 def prompt_phrases() -> list[str]:

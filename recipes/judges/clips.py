@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from stepaudio.audio import Audio
+from stepaudio.data.manifest import read_manifest
 from stepaudio.evaluation.clip_classifier import SAMPLE_RATE, ClipClassifier
 
 __all__ = ["Clip", "ClipBank", "fold_speakers", "read_clips"]
@@ -44,8 +44,8 @@ def read_clips(
     """Read a manifest, rows whose licence forbids shipping a model included.
 
     Args:
-        manifest: JSONL with ``path, speaker, emotion`` and perhaps ``set`` and ``gender`` in each
-            row; paths are relative to it.
+        manifest: JSONL with ``id, path, speaker, emotion`` and perhaps ``set`` and ``gender`` in
+            each row; paths are relative to it.
         labels: what the manifest calls ``emotion``, to the label trained; other rows are left out.
         sets: corpora to use; empty uses all.
 
@@ -55,14 +55,12 @@ def read_clips(
     Raises:
         ValueError: no row is left.
     """
-    manifest, wanted, clips = Path(manifest), set(sets), []
-    for line in manifest.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        label, corpus = labels.get(row.get("emotion") or ""), row.get("set") or ""
-        if label is None or not row.get("speaker") or (wanted and corpus not in wanted):
+    wanted, clips = set(sets), []
+    for row in read_manifest(manifest):
+        label = labels.get(row.emotion)
+        if label is None or not row.speaker or (wanted and row.set not in wanted):
             continue
-        path = str((manifest.parent / row["path"]).resolve())
-        clips.append(Clip(path, label, row["speaker"], f"{corpus}/{row.get('gender') or ''}"))
+        clips.append(Clip(row.path, label, row.speaker, f"{row.set}/{row.gender}"))
     if not clips:
         raise ValueError(f"{manifest}: no recording of {sorted(wanted) or 'any set'} has a label")
     return clips

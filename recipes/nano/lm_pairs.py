@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from recipes.nano.codes import Codes
 from recipes.nano.data.features import Features
 from recipes.nano.data.timeline import Timeline
+from stepaudio.data.pairs import edit_of_change
 from stepaudio.edits import Edit
 
-__all__ = ["SHORTEST", "Pair", "edit_of", "pairs_of", "sentence"]
+__all__ = ["SHORTEST", "Pair", "pairs_of", "sentence"]
 
 #: Units of 0.12 s below which a recording is not used.
 SHORTEST = 6
@@ -38,15 +39,6 @@ class Pair:
     text: str
     line: Timeline | None
     croppable: bool
-
-
-def edit_of(change: str) -> Edit:
-    """The edit whose rule is called ``change``."""
-    kind, _, label = change.partition(":")
-    if kind == "speed":
-        strength = 2 if label.startswith("more ") else 1
-        return Edit.speed(label.removeprefix("more "), strength=strength)
-    return Edit.emotion(label) if kind == "emotion" else Edit.style(label)
 
 
 def sentence(text: str) -> str:
@@ -77,17 +69,16 @@ def pairs_of(folder: int, features: Features, codes: Codes) -> Iterator[Pair]:
             continue
         before, change = features.rows[source], row["change"]
         line, text = Timeline.between(before, row), sentence(before["text"])
+        edit = edit_of_change(change, sentence(row["text"]))
+        assert edit is not None, row["id"]
         if change in ("noisy", "paused"):
-            edit = Edit.denoise() if change == "noisy" else Edit.trim_silence()
             back = line.reversed() if line else None
             yield Pair(folder, edit, item, source, "", back, line is not None)
         elif change == "trimmed":
-            yield Pair(folder, Edit.trim_silence(), source, item, "", line, line is not None)
-        elif change.startswith("paralinguistic:"):
-            edit = Edit.paralinguistic(sentence(row["text"]))
+            yield Pair(folder, edit, source, item, "", line, line is not None)
+        elif edit.kind == "paralinguistic":
             yield Pair(folder, edit, source, item, text, line, False)
         else:
-            edit = edit_of(change)
             yield Pair(folder, edit, source, item, text, line, line is not None)
             if edit.kind != "speed":
                 back = line.reversed() if line else None

@@ -10,6 +10,7 @@ import typer
 from stepaudio import __version__
 from stepaudio.cli.card import card
 from stepaudio.cli.convert import convert
+from stepaudio.cli.data import check, pairs, preferences, rows, signal
 from stepaudio.cli.doctor import doctor
 from stepaudio.cli.edit import edit
 from stepaudio.cli.evaluate import benchmark, files
@@ -58,6 +59,16 @@ _training = typer.Typer(
 for _command in (sft, reward, ppo, dpo, grpo):
     _training.command()(told_in_one_line(_command))
 app.add_typer(_training, name="train")
+
+
+_data = typer.Typer(
+    no_args_is_help=True,
+    help="Make training data.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _command in (check, signal, pairs, rows, preferences):
+    _data.command()(told_in_one_line(_command))
+app.add_typer(_data, name="data")
 
 
 def _show_version(wanted: bool) -> None:

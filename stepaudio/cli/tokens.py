@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from stepaudio.cli.corpus import tokenize_manifest
 from stepaudio.cli.options import (
     AsJson,
     Device,
@@ -27,6 +28,8 @@ from stepaudio.cli.screen import Screen, describe, summary, tell
 from stepaudio.cli.targets import check_sound, check_target
 
 __all__ = ["resynth", "tokenize"]
+
+_CORPUS = "Manifest"
 
 
 def resynth(
@@ -68,7 +71,12 @@ def tokenize(
     recording: Recording,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write the codes here, not to stdout."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE|FOLDER",
+            help="Write the codes here, not to stdout; the folder of the shards for a manifest.",
+        ),
     ] = None,
     text_form: Annotated[
         bool,
@@ -76,12 +84,36 @@ def tokenize(
             "--text-form", help="Codes as the language model reads them: <audio_12><audio_7>…"
         ),
     ] = False,
+    per_shard: Annotated[
+        int, typer.Option(min=1, help="Recordings of a shard.", rich_help_panel=_CORPUS)
+    ] = 256,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Recordings tokenized together.", rich_help_panel=_CORPUS)
+    ] = 8,
+    ray: Annotated[
+        int | None,
+        typer.Option(min=1, help="So many workers on Ray.", rich_help_panel=_CORPUS),
+    ] = None,
     model: Model = None,
     device: Device = "auto",
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
-    """Show the codes of a recording, as JSON or as text."""
+    """Show the codes of a recording, or write those of a manifest (.jsonl) in shards."""
+    if recording.suffix == ".jsonl":
+        if output is None or text_form:
+            raise typer.BadParameter("a manifest needs a folder, and has no text form.")
+        tokenize_manifest(
+            recording,
+            output,
+            model=model,
+            device=device,
+            per_shard=per_shard,
+            batch_size=batch_size,
+            workers=ray,
+            as_json=as_json,
+        )
+        return
     if output is not None:
         check_target(output, force=force)
 

@@ -21,6 +21,7 @@ from stepaudio.audio import Audio
 from stepaudio.errors import AudioError
 from stepaudio.evaluation.contracts import ModelId, Sample
 from stepaudio.evaluation.extras import need, package_version
+from stepaudio.hub import weights_digest
 from stepaudio.interfaces import SpeakerEncoder
 
 __all__ = ["PipelineVoice", "ResemblyzerVoice", "SpeakerSimilarity", "VoiceEmbedder"]
@@ -85,7 +86,7 @@ class PipelineVoice:
         self._encoder = encoder
         version = stepaudio.__version__
         if isinstance(encoder, torch.nn.Module):
-            version += f" sha256:{_digest(encoder)}"
+            version += f" sha256:{weights_digest(encoder)}"
         self._model = ModelId(f"stepaudio/{type(encoder).__name__}", version)
 
     @property
@@ -201,10 +202,3 @@ def _unit(vector: Vector | None) -> Vector | None:
         return None
     unit: Vector = vector / np.linalg.norm(vector)
     return unit
-
-
-def _digest(module: torch.nn.Module) -> str:
-    digest = hashlib.sha256()
-    for tensor in module.state_dict().values():
-        digest.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy())
-    return digest.hexdigest()[:12]

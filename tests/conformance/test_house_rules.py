@@ -67,7 +67,9 @@ def test_public_names_are_listed(file: Path) -> None:
     assert listed or not defines, "public functions or classes, but no __all__"
 
 
-@pytest.mark.parametrize("package", ["convert", "decoder", "lm", "rl", "tokenizers", "training"])
+@pytest.mark.parametrize(
+    "package", ["convert", "data", "decoder", "lm", "rl", "tokenizers", "training"]
+)
 def test_a_package_says_what_each_file_holds(package: str) -> None:
     text = (PACKAGE / package / "__init__.py").read_text(encoding="utf-8")
     named = re.findall(rf"^- :mod:`~stepaudio\.{package}\.(\w+)`: \w", text, re.MULTILINE)

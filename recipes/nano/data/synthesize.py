@@ -197,7 +197,7 @@ def synthesize_one(item: tuple[int, str], out: Path, edits: float, seed: int) ->
     if sum(len(said) for _, said in words) == sum(phone != SILENCE for phone, _ in phones):
         labels["words"] = [[word, len(said)] for word, said in words]
     neutral = Utterance(
-        key, str(out / "audio" / f"{key}.flac"), who, text, labels=labels, licence="Apache-2.0",
+        key, str(out / "audio" / f"{key}.flac"), who, text, "en", labels, licence="Apache-2.0",
         made="engine", engine=f"hibari-tts {version('hibari-tts')}",
     )  # fmt: skip
     sound = render(spectra, speaker, VoiceChange(), zlib.crc32(key.encode()))

@@ -1,0 +1,1 @@
+"""Training the margin scorer; see README.md."""

@@ -1,0 +1,144 @@
+"""Tempo, noise, rooms and silence, with numbers that can be worked out by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import debug_parts as debug
+import numpy as np
+import pytest
+import torch
+
+from stepaudio.audio import Audio
+from stepaudio.data.degrade import add_noise, reverberate, room
+from stepaudio.data.manifest import Utterance
+from stepaudio.data.signal_pairs import SignalConfig, join_speech, make_signal_pairs
+from stepaudio.data.tempo import change_tempo
+from stepaudio.errors import AudioError, DataError
+from stepaudio.evaluation.silence import EnergySpeech
+
+RATE = 16000
+
+
+def tone(hertz: float, seconds: float, height: float = 0.5) -> Audio:
+    time = torch.arange(round(seconds * RATE)) / RATE
+    return Audio(height * torch.sin(2 * torch.pi * hertz * time), RATE)
+
+
+def silence(seconds: float) -> Audio:
+    return Audio(torch.zeros(round(seconds * RATE)), RATE)
+
+
+def joined(*parts: Audio) -> Audio:
+    return Audio(torch.cat([part.samples for part in parts]), RATE)
+
+
+def test_tempo_one_changes_nothing() -> None:
+    sound = joined(silence(0.3), debug.speech(0.8), silence(0.2), debug.speech(0.3))
+    same = change_tempo(sound, 1.0)
+    assert torch.allclose(same.samples, sound.samples, atol=1e-6)
+
+
+@pytest.mark.parametrize("tempo", [0.625, 1 / 1.3, 1.3, 1.6, 3.9])
+def test_tempo_changes_the_length_and_not_the_pitch(tempo: float) -> None:
+    changed = change_tempo(tone(220.0, 1.5), tempo)
+    assert len(changed) == round(1.5 * RATE / tempo)
+    # Away from the ends the tone is as loud as before and has no other frequency.
+    inner = changed.samples[1600:-1600].double().numpy()
+    assert np.sqrt(np.mean(inner**2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.02)
+    spectrum = np.abs(np.fft.rfft(inner * np.hanning(len(inner))))
+    assert np.argmax(spectrum) * RATE / len(inner) == pytest.approx(220.0, abs=RATE / len(inner))
+
+
+def test_a_senseless_tempo_is_refused() -> None:
+    for tempo in (0.0, 5.0, float("nan")):
+        with pytest.raises(AudioError, match="makes no speech"):
+            change_tempo(tone(220.0, 0.5), tempo)
+
+
+def test_noise_has_the_distance_asked_for() -> None:
+    clean, noise = tone(200.0, 1.0, 0.1), debug.speech(0.3)
+    added = add_noise(clean, noise, 10.0, start=77).samples - clean.samples
+    ratio = clean.samples.square().mean() / added.square().mean()
+    assert 10 * float(ratio.log10()) == pytest.approx(10.0, abs=0.01)
+    assert float(add_noise(clean, noise, -40.0).samples.abs().max()) <= 0.99 + 1e-6
+
+
+def test_a_room_keeps_the_direct_sound_and_decays() -> None:
+    response = room(np.random.default_rng(0), rt60=0.5, wet=0.25, sample_rate=RATE)
+    assert len(response) == 8001
+    assert response[0] == 1.0
+    assert np.sum(response[1:] ** 2) == pytest.approx(0.25)
+    # 60 dB over 0.5 s are 24 dB over 0.2 s.
+    early, late = response[1:801], response[3201:4001]
+    fall = 10 * np.log10(np.mean(early**2) / np.mean(late**2))
+    assert fall == pytest.approx(24.0, abs=1.5)
+    click = Audio(torch.tensor([0.0, 0.5] + [0.0] * 98), RATE)
+    heard = reverberate(click, response).samples.numpy()
+    assert np.allclose(heard[1:], 0.5 * response[:99], atol=1e-6)
+
+
+def test_speech_is_cut_out_and_joined() -> None:
+    sound = joined(tone(200, 0.5), silence(1.0), tone(300, 0.5))
+    cut = join_speech(sound, [(0.0, 0.5), (1.5, 2.0)], margin=0.1)
+    # 0.6 and 0.6 s that overlap by 0.1 s.
+    assert cut is not None
+    assert len(cut) == round(1.1 * RATE)
+    assert torch.equal(cut.samples[: round(0.5 * RATE)], sound.samples[: round(0.5 * RATE)])
+    whole = join_speech(sound, [(0.0, 1.0), (1.1, 2.0)], margin=0.1)
+    assert whole is not None
+    assert torch.equal(whole.samples, sound.samples)
+    assert join_speech(sound, [], margin=0.1) is None
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> list[Utterance]:
+    joined(tone(200, 0.5), silence(0.8), tone(300, 0.5)).save(tmp_path / "gap.wav")
+    tone(250, 0.6).save(tmp_path / "full.wav")
+    return [
+        Utterance(name, str(tmp_path / f"{name}.wav"), "s", "Words.", licence="CC0-1.0")
+        for name in ("gap", "full")
+    ]
+
+
+def test_signal_pairs_are_made_once_and_the_same_again(
+    rows: list[Utterance], tmp_path: Path
+) -> None:
+    debug.speech(0.4, seed=3).save(tmp_path / "noise.wav")
+
+    def made(folder: str) -> list[Utterance]:
+        return make_signal_pairs(
+            rows,
+            tmp_path / folder,
+            noises=[tmp_path / "noise.wav"],
+            detector=EnergySpeech(),
+            config=SignalConfig(tempos={"faster": 1.5}),
+        )
+
+    found = made("one")
+    changes = [(row.id, row.change, row.source) for row in found]
+    assert changes == [
+        ("gap", "none", ""),
+        ("gap-speed-faster", "speed:faster", "gap"),
+        ("gap-noisy", "noisy", "gap"),
+        ("gap-trim_silence", "trim_silence", "gap"),
+        ("full", "none", ""),
+        ("full-speed-faster", "speed:faster", "full"),
+        # Nothing to trim in this one.
+        ("full-noisy", "noisy", "full"),
+    ]
+    assert found[2].licence == "CC0-1.0"
+    assert Audio.load(found[1].path).seconds == pytest.approx(1.2, abs=1e-3)
+    # Speech of 0.5 s twice, 80 ms of margins and pads each.
+    assert Audio.load(found[3].path).seconds == pytest.approx(1.1, abs=0.1)
+    first = {row.id: Path(row.path).read_bytes() for row in found}
+    Path(found[2].path).unlink()
+    assert {row.id: Path(row.path).read_bytes() for row in made("one")} == first
+    assert {row.id: Path(row.path).read_bytes() for row in made("two")} == first
+
+
+def test_impossible_wishes_are_refused(rows: list[Utterance], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"\['pitch'\]; choose speed"):
+        make_signal_pairs(rows, tmp_path, kinds=["pitch"])
+    with pytest.raises(DataError, match="need recordings of noise"):
+        make_signal_pairs(rows, tmp_path, kinds=["denoise"])
