@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from recipes.nano.journal import Journal
+from recipes.nano.data.journal import Journal
 from stepaudio.audio import Audio
 from stepaudio.data.manifest import Utterance
 from stepaudio.data.margin import voice_vector

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import debug_parts as debug
 import pytest
-from recipes.nano.voice_change import CHANGES
 
+from recipes.nano.data.voice_change import CHANGES
 from stepaudio.audio import Audio
 from stepaudio.data.cloning import render_clones
 from stepaudio.data.manifest import Utterance
