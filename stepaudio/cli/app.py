@@ -9,6 +9,7 @@ import typer
 
 from stepaudio import __version__
 from stepaudio.cli.card import card
+from stepaudio.cli.consent import list_records, record, revoke, show, verify_record
 from stepaudio.cli.convert import convert
 from stepaudio.cli.doctor import doctor
 from stepaudio.cli.edit import edit
@@ -17,6 +18,7 @@ from stepaudio.cli.failures import told_in_one_line
 from stepaudio.cli.plot import plot
 from stepaudio.cli.speak import speak, voice
 from stepaudio.cli.tokens import resynth, tokenize
+from stepaudio.cli.verify import verify
 
 __all__ = ["app"]
 
@@ -34,6 +36,7 @@ _COMMANDS: tuple[Callable[..., Any], ...] = (
     resynth,
     tokenize,
     plot,
+    verify,
     convert,
     doctor,
 )
@@ -48,6 +51,22 @@ _evaluation = typer.Typer(
 for _command in (benchmark, files, card):
     _evaluation.command()(told_in_one_line(_command))
 app.add_typer(_evaluation, name="eval")
+
+_consent = typer.Typer(
+    no_args_is_help=True,
+    help="Speakers' consent: take it down, check it, take it back.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_CONSENT: dict[str, Callable[..., Any]] = {
+    "record": record,
+    "verify": verify_record,
+    "show": show,
+    "revoke": revoke,
+    "list": list_records,
+}
+for _name, _command in _CONSENT.items():
+    _consent.command(_name)(told_in_one_line(_command))
+app.add_typer(_consent, name="consent")
 
 
 def _show_version(wanted: bool) -> None:
