@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from stepaudio.errors import MissingExtraError as MissingExtraError
     from stepaudio.errors import OutputExistsError as OutputExistsError
     from stepaudio.errors import PromptError as PromptError
+    from stepaudio.errors import SafetyError as SafetyError
     from stepaudio.errors import SpecMismatchError as SpecMismatchError
     from stepaudio.errors import StepAudioError as StepAudioError
     from stepaudio.errors import TokenError as TokenError
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from stepaudio.pipeline import EditPipeline as EditPipeline
     from stepaudio.pipeline_speech import TTSPipeline as TTSPipeline
     from stepaudio.result import EditResult as EditResult
+    from stepaudio.safety.consent import ConsentRecord as ConsentRecord
+    from stepaudio.safety.policy import SafetyPolicy as SafetyPolicy
     from stepaudio.types import SamplingParams as SamplingParams
     from stepaudio.types import SpeechTokens as SpeechTokens
     from stepaudio.types import VoicePrompt as VoicePrompt
@@ -38,6 +41,7 @@ _HOME = {
     "AudioError": "errors",
     "CancelledError": "errors",
     "CheckpointError": "errors",
+    "ConsentRecord": "safety.consent",
     "DeviceError": "errors",
     "Edit": "edits",
     "EditError": "errors",
@@ -48,6 +52,8 @@ _HOME = {
     "OutputExistsError": "errors",
     "Parts": "parts",
     "PromptError": "errors",
+    "SafetyError": "errors",
+    "SafetyPolicy": "safety.policy",
     "SamplingParams": "types",
     "SpecMismatchError": "errors",
     "SpeechTokens": "types",

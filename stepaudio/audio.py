@@ -6,6 +6,7 @@ finite, non-empty, mono float32 signal with a sane rate.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import operator
 import os
@@ -69,6 +70,7 @@ class Audio:
     Attributes:
         samples: ``[S]`` float32 in about [-1, 1].
         sample_rate: Hz.
+        source: the file it was loaded from, as it was then; None for any other sound.
 
     Raises:
         AudioError: not a one-dimensional floating tensor, empty, not finite, of absurd rate,
@@ -77,6 +79,7 @@ class Audio:
 
     samples: Tensor
     sample_rate: int
+    source: Path | None = None
 
     def __post_init__(self) -> None:
         samples, rate = _validated(self.samples, self.sample_rate, "the samples")
@@ -128,7 +131,7 @@ class Audio:
             if not path.is_file():
                 problem = "is not a file" if path.exists() else "does not exist"
                 raise AudioError(f"{name} {problem}; give the path of a recording")
-            return cls._checked(*_decode(str(path), name), name)
+            return cls._checked(*_decode(str(path), name), name, path)
         if isinstance(source, bytes | bytearray | memoryview):
             name = f"the {len(source)} bytes given"
             return cls._checked(*_decode(io.BytesIO(source), name), name)
@@ -144,8 +147,10 @@ class Audio:
         )
 
     @classmethod
-    def _checked(cls, samples: NDArray[np.float32], rate: int, name: str) -> Audio:
-        return cls(*_validated(torch.from_numpy(samples), rate, name))
+    def _checked(
+        cls, samples: NDArray[np.float32], rate: int, name: str, source: Path | None = None
+    ) -> Audio:
+        return cls(*_validated(torch.from_numpy(samples), rate, name), source)
 
     @property
     def seconds(self) -> float:
@@ -227,6 +232,15 @@ class Audio:
                 "check the microphone or give another recording"
             )
         return self
+
+    def digest(self) -> str:
+        """A name for exactly this sound, the same before it is saved without loss and after.
+
+        Returns:
+            SHA-256 of the rate and the samples as 16-bit PCM, 64 hexadecimal digits.
+        """
+        pcm = to_pcm(self.samples.numpy(), "PCM_16").astype("<i2", copy=False)
+        return hashlib.sha256(f"{self.sample_rate} Hz\n".encode() + pcm.tobytes()).hexdigest()
 
     def save(self, path: str | Path, *, force: bool = False, subtype: str | None = None) -> Path:
         """Write a file whose format follows from its suffix; it appears complete or not at all.

@@ -22,6 +22,7 @@ from stepaudio.prompts import encode_edit_prompt
 from stepaudio.redraw import write_edits
 from stepaudio.result import EditResult, Run
 from stepaudio.seeds import derive_seed
+from stepaudio.spans import Cut, find_cut, splice
 from stepaudio.synthesis import check_room
 from stepaudio.tokenizers.interleave import to_text
 from stepaudio.types import SamplingParams, SpeechTokens, VoicePrompt
@@ -85,6 +86,7 @@ class EditPasses(Pipeline):
     Args:
         parts: one object per stage.
         defaults: how to run unless a call says otherwise.
+        name: of the model, for the provenance of what it makes.
     """
 
     def _settings(
@@ -102,6 +104,62 @@ class EditPasses(Pipeline):
         return Settings(
             self.defaults.sampling if sampling is None else sampling, ratio, steps, guidance
         )
+
+    def _all_passes(
+        self,
+        jobs: Sequence[Job],
+        spans: Sequence[tuple[float, float]] | None,
+        settings: Settings,
+        run: Run,
+    ) -> list[EditResult]:
+        """A batch through all its passes; whether it may be, the caller has asked."""
+        wholes = [job.audio for job in jobs]
+        cuts: list[Cut] = []
+        if spans is not None:
+            unit = self.parts.tokenizer.spec.tokens.unit_seconds
+            cuts = [find_cut(whole, span, unit) for whole, span in zip(wholes, spans, strict=True)]
+            with run.stage("voice", 1):
+                # A word or two would be a poor voice.
+                jobs = [
+                    replace(
+                        job,
+                        audio=cut.of(job.audio),
+                        voice=job.voice or self.voice_prompt(job.audio),
+                    )
+                    for job, cut in zip(jobs, cuts, strict=True)
+                ]
+        count = len(jobs)
+        now, entered, ended = list(jobs), [0] * count, [False] * count
+        results: dict[int, EditResult] = {}
+        for number in range(max(job.edit.passes for job in jobs)):
+            live = [i for i in range(count) if number < jobs[i].edit.passes]
+            passes = self._pass([now[i] for i in live], settings, run)
+            for i, (result, inputs) in zip(live, passes, strict=True):
+                entered[i] = entered[i] or inputs
+                ended[i] |= result.stop_reason == "length"
+                results[i] = result
+                now[i] = replace(
+                    jobs[i],
+                    name=f"{jobs[i].name} after pass {number + 1}",
+                    audio=result.audio,
+                    text=result.text,
+                    seed=pass_seed(jobs[i].seed, number + 1),
+                )
+        for i, cut in enumerate(cuts):
+            joined, place = splice(wholes[i], cut, results[i].audio)
+            results[i] = replace(results[i], audio=joined, span=place)
+        timings = run.share(count)
+        return [
+            replace(
+                results[i],
+                seed=jobs[i].seed,
+                timings=timings,
+                length_ratio=results[i].tokens.num_units / entered[i],
+                # Speech that one pass has lost, no later pass brings back.
+                stop_reason="length" if ended[i] else results[i].stop_reason,
+            )
+            for i in range(count)
+        ]
 
     def _prepare(self, jobs: Sequence[Job], settings: Settings, run: Run) -> list[_Ready]:
         """Everything up to the language model."""

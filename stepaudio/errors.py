@@ -11,9 +11,13 @@ from typing import Any
 
 __all__ = [
     "AudioError",
+    "AuditLogError",
     "CancelledError",
     "CheckpointError",
     "ConfigError",
+    "ConsentError",
+    "ConsentExpiredError",
+    "ConsentRevokedError",
     "DataError",
     "DeviceError",
     "EditError",
@@ -23,12 +27,19 @@ __all__ = [
     "JudgeBudgetError",
     "JudgeError",
     "MissingExtraError",
+    "NoConsentError",
+    "OtherVoiceError",
     "OutputExistsError",
     "PromptError",
+    "PurposeError",
+    "RecordError",
+    "SafetyError",
+    "SignatureError",
     "SpecMismatchError",
     "StepAudioError",
     "TokenError",
     "TrainingError",
+    "WordsError",
 ]
 
 
@@ -116,3 +127,47 @@ class JudgeBudgetError(JudgeError):
 
 class MissingExtraError(StepAudioError, ImportError):
     """An optional dependency is needed; the message names the extra to install."""
+
+
+class SafetyError(StepAudioError):
+    """Base class of what consent, its log and provenance refuse."""
+
+
+class RecordError(SafetyError, ValueError):
+    """A consent record, a log, a key or a provenance file is damaged or says what cannot be."""
+
+
+class SignatureError(SafetyError):
+    """What was signed has been changed, or was signed by a key that nobody here trusts."""
+
+
+class AuditLogError(SafetyError):
+    """The audit log was altered, shortened or taken away."""
+
+
+class ConsentError(SafetyError):
+    """Base class of what a consent record does not allow."""
+
+
+class NoConsentError(ConsentError):
+    """The policy asks for a consent record and none was given."""
+
+
+class ConsentExpiredError(ConsentError):
+    """The consent has ended, or has not begun."""
+
+
+class ConsentRevokedError(ConsentError):
+    """The speaker has taken the consent back."""
+
+
+class PurposeError(ConsentError):
+    """The consent does not cover what is asked for."""
+
+
+class OtherVoiceError(ConsentError):
+    """The voice is not, or cannot be shown to be, the one that consented."""
+
+
+class WordsError(ConsentError):
+    """The words of consent were not heard, or the policy asks that somebody listens to them."""

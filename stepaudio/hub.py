@@ -39,13 +39,20 @@ WEIGHTS_FILE = "model.safetensors"
 T = TypeVar("T")
 
 
-def write_atomic(path: str | Path, write: Callable[[Path], object], *, force: bool = False) -> Path:
+def write_atomic(
+    path: str | Path,
+    write: Callable[[Path], object],
+    *,
+    force: bool = False,
+    private: bool = False,
+) -> Path:
     """Write a file through a temporary neighbour and one rename.
 
     Args:
         path: where the file shall appear; parent folders are made.
         write: called with the temporary path, which has the same suffix as ``path``.
         force: allow replacing an existing file.
+        private: only the owner may read and write it, from the first byte on.
 
     Returns:
         ``path``.
@@ -62,10 +69,11 @@ def write_atomic(path: str | Path, write: Callable[[Path], object], *, force: bo
     temporary = Path(name)
     try:
         write(temporary)
-        # mkstemp makes files private; give the result the permissions any new file would have.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
+        if not private:
+            # mkstemp makes files private; give the result the permissions any new file would have.
+            mask = os.umask(0)
+            os.umask(mask)
+            temporary.chmod(0o666 & ~mask)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

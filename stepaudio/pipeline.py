@@ -20,8 +20,10 @@ from stepaudio.edits import Edit
 from stepaudio.errors import EditError
 from stepaudio.prompts import edit_turns
 from stepaudio.result import Cancel, EditResult, Progress, Run
+from stepaudio.safety.consent import ConsentRecord
+from stepaudio.safety.policy import PolicyName, SafetyPolicy
+from stepaudio.safety.provenance import history_of
 from stepaudio.seeds import choose_seeds
-from stepaudio.spans import Cut, find_cut, splice
 from stepaudio.streaming import AudioStream
 from stepaudio.types import SamplingParams, VoicePrompt
 
@@ -36,6 +38,7 @@ class EditPipeline(EditPasses):
     Args:
         parts: one object per stage.
         defaults: how to run unless a call says otherwise.
+        name: of the model, for the provenance of what it makes.
     """
 
     @overload
@@ -53,6 +56,8 @@ class EditPipeline(EditPasses):
         voice: VoicePrompt | Sequence[VoicePrompt] | None = ...,
         span: tuple[float, float] | Sequence[tuple[float, float]] | None = ...,
         max_length_ratio: float | None = ...,
+        consent: ConsentRecord | Sequence[ConsentRecord] | None = ...,
+        policy: SafetyPolicy | PolicyName | None = ...,
         cancel: Cancel | None = ...,
         progress: Progress | None = ...,
     ) -> list[EditResult]: ...
@@ -72,6 +77,8 @@ class EditPipeline(EditPasses):
         voice: VoicePrompt | None = ...,
         span: tuple[float, float] | None = ...,
         max_length_ratio: float | None = ...,
+        consent: ConsentRecord | None = ...,
+        policy: SafetyPolicy | PolicyName | None = ...,
         cancel: Cancel | None = ...,
         progress: Progress | None = ...,
     ) -> EditResult: ...
@@ -91,6 +98,8 @@ class EditPipeline(EditPasses):
         voice: VoicePrompt | Sequence[VoicePrompt] | None = None,
         span: tuple[float, float] | Sequence[tuple[float, float]] | None = None,
         max_length_ratio: float | None = None,
+        consent: ConsentRecord | Sequence[ConsentRecord] | None = None,
+        policy: SafetyPolicy | PolicyName | None = None,
         cancel: Cancel | None = None,
         progress: Progress | None = None,
     ) -> EditResult | list[EditResult]:
@@ -110,14 +119,16 @@ class EditPipeline(EditPasses):
             sampling: how the language model draws; None is the model's own way.
             steps: solver steps of the flow.
             guidance: guidance rate of the flow.
-            voice: to speak in; None is the voice of the recording each pass starts from, and that
-                of the whole recording with a span.
+            voice: to speak in, which needs that speaker's consent; None is the voice of the
+                recording each pass starts from, and that of the whole recording with a span.
             span: seconds from and to which to edit; see :mod:`stepaudio.spans`. The rest of the
                 recording stays as it is, sample for sample, and at its own rate; ``tokens``,
                 ``text`` and ``length_ratio`` of the result are those of the new part. To give each
                 recording of a batch its own, give a list of pairs.
             max_length_ratio: the result may become this many times as long as the input (never
                 less than three seconds); beyond, it is cut and its stop reason is ``"length"``.
+            consent: of the speaker.
+            policy: what needs consent; None is the policy ``"standard"``.
             cancel: asked between stages and tokens; True stops.
             progress: told the stage, the steps done and the most steps it takes.
 
@@ -129,6 +140,7 @@ class EditPipeline(EditPasses):
             EditError: an edit needs text, lists differ in length, a span is not within its
                 recording or too short, or settings make no sense.
             PromptError: a recording is too long for the model's context.
+            SafetyError: the policy refuses; see :func:`stepaudio.safety.policy.permit`.
             GenerationError: the language model wrote nothing that can be decoded.
             CancelledError: ``cancel`` returned True.
         """
@@ -146,61 +158,27 @@ class EditPipeline(EditPasses):
         voices: list[VoicePrompt | None] = [None] * count
         if voice is not None:
             voices[:] = [self._checked(v) for v in _spread(voice, VoicePrompt, count, "voice")]
+        consents: list[ConsentRecord | None] = [None] * count
+        if consent is not None:
+            consents[:] = _spread(consent, ConsentRecord, count, "consent")
+        spans = None if span is None else _spread(span, tuple, count, "span")
         seeds = choose_seeds(seed, generator, count)
-        names = [_name(source, i, count) for i, source in enumerate(sources)]
-        recordings = [self._load(source) for source in sources]
-        wholes = list(recordings)
-        cuts: list[Cut] = []
-        if span is not None:
-            unit = self.parts.tokenizer.spec.tokens.unit_seconds
-            spans = _spread(span, tuple, count, "span")
-            cuts = [find_cut(a, s, unit) for a, s in zip(recordings, spans, strict=True)]
-            recordings = [c.of(a) for c, a in zip(cuts, recordings, strict=True)]
-
-        run = Run(cancel, progress)
-        if cuts:
-            with run.stage("voice", 1):
-                # A word or two would be a poor voice.
-                voices = [v or self.voice_prompt(a) for v, a in zip(voices, wholes, strict=True)]
-        results: dict[int, EditResult] = {}
-        entered = [0] * count
-        cut = [False] * count
-        for number in range(max(one.passes for one in edits)):
-            live = [i for i in range(count) if number < edits[i].passes]
-            after = f" after pass {number}" if number else ""
-            jobs = [
-                Job(
-                    names[i] + after,
-                    recordings[i],
-                    edits[i],
-                    texts[i],
-                    pass_seed(seeds[i], number),
-                    voices[i],
-                )
-                for i in live
-            ]
-            for i, (result, inputs) in zip(live, self._pass(jobs, settings, run), strict=True):
-                if not number:
-                    entered[i] = inputs
-                cut[i] |= result.stop_reason == "length"
-                results[i] = result
-                recordings[i], texts[i] = result.audio, result.text
-        timings = run.share(count)
-        for i, cut_out in enumerate(cuts):
-            joined, place = splice(wholes[i], cut_out, results[i].audio)
-            results[i] = replace(results[i], audio=joined, span=place)
-        final = [
-            replace(
-                results[i],
-                seed=seeds[i],
-                timings=timings,
-                length_ratio=results[i].tokens.num_units / entered[i],
-                # Speech that one pass has lost, no later pass brings back.
-                stop_reason="length" if cut[i] else results[i].stop_reason,
+        jobs = [
+            Job(
+                _name(source, i, count), self._load(source), edits[i], texts[i], seeds[i], voices[i]
             )
-            for i in range(count)
+            for i, source in enumerate(sources)
         ]
-        return final if batch else final[0]
+        permits = [
+            self._permit(policy, one, job.audio, job.voice)
+            for one, job in zip(consents, jobs, strict=True)
+        ]
+        results = self._all_passes(jobs, spans, settings, Run(cancel, progress))
+        traced = [
+            self._traced(result, "edit", allowed, job.audio)
+            for result, allowed, job in zip(results, permits, jobs, strict=True)
+        ]
+        return traced if batch else traced[0]
 
     def iterate(
         self,
@@ -218,6 +196,8 @@ class EditPipeline(EditPasses):
         voice: VoicePrompt | None = None,
         span: tuple[float, float] | None = None,
         max_length_ratio: float | None = None,
+        consent: ConsentRecord | None = None,
+        policy: SafetyPolicy | PolicyName | None = None,
         cancel: Cancel | None = None,
         progress: Progress | None = None,
     ) -> Iterator[EditResult]:
@@ -235,44 +215,46 @@ class EditPipeline(EditPasses):
             sampling: how the language model draws.
             steps: solver steps of the flow.
             guidance: guidance rate of the flow.
-            voice: to speak in; overrules ``fixed_prompt``.
+            voice: to speak in, see :meth:`edit`; overrules ``fixed_prompt``.
             span: seconds from and to which to edit, see :meth:`edit`; each further iteration edits
                 the new part of the one before.
             max_length_ratio: of each iteration, see :meth:`edit`.
+            consent: of the speaker; compared with the first recording, or with ``voice``.
+            policy: what needs consent; None is the policy ``"standard"``.
             cancel: asked between stages and tokens; True stops.
             progress: told the stage, the steps done and the most steps it takes.
 
         Yields:
             One result per iteration; ``edits`` grows, ``seed`` repeats that iteration alone on the
-            result before.
+            result before, and the provenance tells all of them.
 
         Raises:
             EditError: ``n`` is below 1, or see :meth:`edit`.
+            SafetyError: the policy refuses; see :func:`stepaudio.safety.policy.permit`.
         """
         if n < 1:
             raise EditError(f"the number of iterations must be at least 1, not {n}")
+        settings = self._settings(sampling, steps, guidance, max_length_ratio)
+        edit_turns(edit, "<audio_0>", text)
+        voice = None if voice is None else self._checked(voice)
         recording = self._load(audio)
+        allowed = self._permit(policy, consent, recording, voice)
         if fixed_prompt and voice is None:
             voice = self.voice_prompt(recording)
         first = choose_seeds(seed, generator, 1)[0]
+        history = history_of(recording)
         done: tuple[Edit, ...] = ()
         for number in range(n):
-            result = self.edit(
-                recording,
-                edit,
-                text=text,
-                seed=pass_seed(first, number),
-                sampling=sampling,
-                steps=steps,
-                guidance=guidance,
-                voice=voice,
-                span=span,
-                max_length_ratio=max_length_ratio,
-                cancel=cancel,
-                progress=progress,
-            )
+            job = Job("the recording", recording, edit, text, pass_seed(first, number), voice)
+            with torch.no_grad():
+                (result,) = self._all_passes(
+                    [job], None if span is None else [span], settings, Run(cancel, progress)
+                )
+            result = self._traced(result, "edit", allowed, recording, history)
+            assert result.provenance is not None
             done += result.edits
             recording, text, span = result.audio, result.text, result.span
+            history = result.provenance
             yield replace(result, edits=done)
 
     def stream(
@@ -288,6 +270,8 @@ class EditPipeline(EditPasses):
         guidance: float | None = None,
         voice: VoicePrompt | None = None,
         max_length_ratio: float | None = None,
+        consent: ConsentRecord | None = None,
+        policy: SafetyPolicy | PolicyName | None = None,
         cancel: Cancel | None = None,
         progress: Progress | None = None,
     ) -> AudioStream:
@@ -307,8 +291,11 @@ class EditPipeline(EditPasses):
             sampling: how the language model draws; None is the model's own way.
             steps: solver steps of the flow.
             guidance: guidance rate of the flow.
-            voice: to speak in; None is the voice of the recording the last pass starts from.
+            voice: to speak in, see :meth:`edit`; None is the voice of the recording the last pass
+                starts from.
             max_length_ratio: see :meth:`edit`.
+            consent: of the speaker.
+            policy: what needs consent; None is the policy ``"standard"``.
             cancel: asked between stages, chunks and tokens; True stops.
             progress: told the stage, the steps done and the most steps it takes.
 
@@ -318,14 +305,18 @@ class EditPipeline(EditPasses):
         Raises:
             AudioError: the recording cannot be read, is silent or too short.
             EditError: the edit needs text, or settings make no sense.
+            SafetyError: the policy refuses; see :func:`stepaudio.safety.policy.permit`.
             SpecMismatchError: the voice was made by another model.
         """
         settings = self._settings(sampling, steps, guidance, max_length_ratio)
         edit_turns(edit, "<audio_0>", text)
         voice = None if voice is None else self._checked(voice)
         chosen = choose_seeds(seed, generator, 1)[0]
-        job = Job(_name(audio, 0, 1), self._load(audio), edit, text, chosen, voice)
-        return AudioStream(self._chunks(job, settings, Run(cancel, progress)), chosen)
+        recording = self._load(audio)
+        allowed = self._permit(policy, consent, recording, voice)
+        job = Job(_name(audio, 0, 1), recording, edit, text, chosen, voice)
+        chunks = self._chunks(job, settings, Run(cancel, progress))
+        return AudioStream(self._traced_chunks(chunks, "edit", allowed, recording), chosen)
 
 
 def _name(source: object, number: int, count: int) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
 from torch import nn
 from typing_extensions import Self
 
+from stepaudio import __version__
 from stepaudio.audio import Audio, AudioSource
 from stepaudio.cutting import VOICE_SECONDS, WHOLE_SECONDS, cut_at_pauses, voice_stretch
 from stepaudio.devices import resolve_device, resolve_dtype
@@ -28,11 +31,16 @@ from stepaudio.lm.sampling import check_sampling
 from stepaudio.locate import locate
 from stepaudio.parts import Defaults, Parts, check_fit, load_defaults, load_parts, save_parts
 from stepaudio.result import Cancel, EditResult, Progress, Run
+from stepaudio.safety.consent import ConsentRecord, Purpose
+from stepaudio.safety.manifest import Action, Manifest, edit_values
+from stepaudio.safety.policy import Permit, PolicyName, SafetyPolicy, permit
+from stepaudio.safety.provenance import Provenance, history_of
+from stepaudio.safety.weights import weights_digest
 from stepaudio.seeds import choose_seeds
 from stepaudio.streaming import CodeStream, Spoken, speak_codes
 from stepaudio.synthesis import render, render_parts
 from stepaudio.types import SamplingParams, SpeechTokens, VoicePrompt
-from stepaudio.voice import check_voice, make_voice
+from stepaudio.voice import check_voice, embed_voice, make_voice
 
 __all__ = ["MAX_RESYNTHESIS_SECONDS", "Pipeline", "check_settings"]
 
@@ -48,18 +56,32 @@ class Pipeline:
         parts: one object per stage, checked for fit here. Modules among them are put into
             evaluation mode.
         defaults: how to run unless a call says otherwise.
+        name: of the model, for the provenance of what it makes.
 
     Raises:
         SpecMismatchError: two parts do not fit each other.
     """
 
-    def __init__(self, parts: Parts, *, defaults: Defaults | None = None) -> None:
+    def __init__(
+        self, parts: Parts, *, defaults: Defaults | None = None, name: str = "unnamed"
+    ) -> None:
         check_fit(parts)
         for part in vars(parts).values():
             if isinstance(part, nn.Module):
                 part.eval()
         self.parts = parts
         self.defaults = Defaults() if defaults is None else defaults
+        self.name = name
+
+    @functools.cached_property
+    def weights(self) -> str:
+        """Digest of the weights of all parts; see :func:`stepaudio.safety.weights`."""
+        return weights_digest(*vars(self.parts).values())
+
+    @functools.cached_property
+    def encoder(self) -> str:
+        """Digest of the speaker encoder, which the fingerprints of consent records name."""
+        return weights_digest(self.parts.speaker)
 
     @classmethod
     def from_pretrained(
@@ -116,7 +138,7 @@ class Pipeline:
             vocoder=vocoder,
             speaker=speaker,
         )
-        return cls(parts, defaults=load_defaults(folder))
+        return cls(parts, defaults=load_defaults(folder), name=_model_name(name))
 
     def save_pretrained(self, folder: str | Path, *, force: bool = False) -> Path:
         """Write a pipeline folder, which :meth:`from_pretrained` reads.
@@ -186,6 +208,8 @@ class Pipeline:
         generator: torch.Generator | None = None,
         steps: int | None = None,
         guidance: float | None = None,
+        consent: ConsentRecord | None = None,
+        policy: SafetyPolicy | PolicyName | None = None,
         cancel: Cancel | None = None,
         progress: Progress | None = None,
     ) -> EditResult:
@@ -196,12 +220,15 @@ class Pipeline:
 
         Args:
             audio: any source of :meth:`Audio.load`.
-            voice: to speak in; None is the recording's own. Each part of a long one is then
-                prompted with its own sound, and all with the speaker of :meth:`voice_prompt`.
+            voice: to speak in, which needs that speaker's consent; None is the recording's own.
+                Each part of a long one is then prompted with its own sound, and all with the
+                speaker of :meth:`voice_prompt`.
             seed: repeats a result; None draws one.
             generator: source of the seed if none is given.
             steps: solver steps of the flow.
             guidance: guidance rate of the flow.
+            consent: of the speaker.
+            policy: what needs consent; None is the policy ``"standard"``.
             cancel: asked between stages and parts; True stops.
             progress: told the stage, the steps done and the most steps it takes.
 
@@ -212,6 +239,7 @@ class Pipeline:
             AudioError: the recording cannot be read, is silent or too short.
             EditError: settings that make no sense.
             PromptError: the recording is longer than :data:`MAX_RESYNTHESIS_SECONDS`.
+            SafetyError: the policy refuses; see :func:`stepaudio.safety.policy.permit`.
             CancelledError: ``cancel`` returned True.
         """
         check_settings(None, steps, guidance)
@@ -223,12 +251,14 @@ class Pipeline:
             )
         chosen = choose_seeds(seed, generator, 1)
         run = Run(cancel, progress)
+        voice = None if voice is None else self._checked(voice)
+        allowed = self._permit(policy, consent, recording, voice)
         with run.stage("tokenize", 1):
             tokens = self.tokenize(recording)
         with run.stage("voice", 1):
             parts = cut_at_pauses(tokens, recording)
             own = voice is None
-            voice = self._voice(recording, tokens) if voice is None else self._checked(voice)
+            voice = self._voice(recording, tokens) if voice is None else voice
             voices = [voice] * len(parts)
             if own and len(parts) > 1:
                 # The speaker is that of the whole: a part may be one long pause.
@@ -250,7 +280,8 @@ class Pipeline:
                 steps=self.defaults.steps if steps is None else steps,
                 guidance=self.defaults.guidance if guidance is None else guidance,
             )
-        return EditResult(sound, tokens, "", (), "end", chosen[0], run.share(1), 1.0)
+        result = EditResult(sound, tokens, "", (), "end", chosen[0], run.share(1), 1.0)
+        return self._traced(result, "resynthesize", allowed, recording)
 
     def _load(self, source: AudioSource) -> Audio:
         """A recording with something to hear in it, for at least one unit of codes."""
@@ -275,6 +306,60 @@ class Pipeline:
     def _checked(self, voice: VoicePrompt) -> VoicePrompt:
         check_voice(voice, self.parts.flow.spec)
         return voice
+
+    def _permit(
+        self,
+        policy: SafetyPolicy | PolicyName | None,
+        consent: ConsentRecord | None,
+        recording: Audio | None,
+        voice: VoicePrompt | None,
+    ) -> Permit:
+        """Ask the policy; to speak in a voice other than the recording's own is to clone it."""
+        embedding = None if voice is None else voice.speaker
+        if consent is not None and embedding is None and recording is not None:
+            embedding = embed_voice(voice_stretch(recording), self.parts.speaker)
+        purpose: Purpose = "edit" if voice is None else "clone"
+        return permit(SafetyPolicy.of(policy), purpose, consent, embedding, self.encoder)
+
+    def _traced(
+        self,
+        result: EditResult,
+        action: Action,
+        allowed: Permit,
+        recording: Audio | None,
+        history: Provenance | None = None,
+    ) -> EditResult:
+        """The result with its provenance: that of what went in, and one more step."""
+        if history is None:
+            history = Provenance(()) if recording is None else history_of(recording)
+        parent = None if recording is None else recording.digest()
+        manifest = Manifest(
+            action=action,
+            sound=result.audio.digest(),
+            # Of a file that was stored with loss, the sound that went into it.
+            parent=history.manifest.sound if history.chain else parent,
+            edits=tuple(edit_values(edit) for edit in result.edits),
+            span=result.span,
+            model=self.name,
+            weights=self.weights,
+            seed=result.seed,
+            policy=allowed.policy,
+            consent=allowed.consent,
+            software=f"stepaudio {__version__}",
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        )
+        return replace(result, provenance=history.then(manifest))
+
+    def _traced_chunks(
+        self,
+        chunks: Generator[Audio, None, EditResult],
+        action: Action,
+        allowed: Permit,
+        recording: Audio | None,
+    ) -> Generator[Audio, None, EditResult]:
+        """The same chunks; the result has its provenance."""
+        result = yield from chunks
+        return self._traced(result, action, allowed, recording)
 
     def _render(
         self,
@@ -318,6 +403,13 @@ class Pipeline:
             steps=self.defaults.steps if steps is None else steps,
             guidance=self.defaults.guidance if guidance is None else guidance,
         )
+
+
+def _model_name(name: str | os.PathLike[str] | None) -> str:
+    """What is written down of a model's name: of a folder only the last part, which says enough."""
+    if name is None:
+        return "embedded"
+    return Path(name).resolve().name if Path(name).is_dir() else str(name)
 
 
 def check_settings(

@@ -15,6 +15,8 @@ from stepaudio.errors import PromptError
 from stepaudio.pipeline_base import Pipeline, check_settings
 from stepaudio.prompts import encode_clone_prompt
 from stepaudio.result import Cancel, EditResult, Progress, Run
+from stepaudio.safety.consent import ConsentRecord
+from stepaudio.safety.policy import PolicyName, SafetyPolicy
 from stepaudio.seeds import choose_seeds
 from stepaudio.streaming import AudioStream
 from stepaudio.synthesis import check_room, write_codes
@@ -30,6 +32,7 @@ class TTSPipeline(Pipeline):
     Args:
         parts: one object per stage.
         defaults: how to run unless a call says otherwise.
+        name: of the model, for the provenance of what it makes.
     """
 
     @overload
@@ -44,6 +47,8 @@ class TTSPipeline(Pipeline):
         sampling: SamplingParams | None = ...,
         steps: int | None = ...,
         guidance: float | None = ...,
+        consent: ConsentRecord | None = ...,
+        policy: SafetyPolicy | PolicyName | None = ...,
         cancel: Cancel | None = ...,
         progress: Progress | None = ...,
     ) -> list[EditResult]: ...
@@ -60,6 +65,8 @@ class TTSPipeline(Pipeline):
         sampling: SamplingParams | None = ...,
         steps: int | None = ...,
         guidance: float | None = ...,
+        consent: ConsentRecord | None = ...,
+        policy: SafetyPolicy | PolicyName | None = ...,
         cancel: Cancel | None = ...,
         progress: Progress | None = ...,
     ) -> EditResult: ...
@@ -76,6 +83,8 @@ class TTSPipeline(Pipeline):
         sampling: SamplingParams | None = None,
         steps: int | None = None,
         guidance: float | None = None,
+        consent: ConsentRecord | None = None,
+        policy: SafetyPolicy | PolicyName | None = None,
         cancel: Cancel | None = None,
         progress: Progress | None = None,
     ) -> EditResult | list[EditResult]:
@@ -91,6 +100,9 @@ class TTSPipeline(Pipeline):
             sampling: how the language model draws; None is the model's own way.
             steps: solver steps of the flow.
             guidance: guidance rate of the flow.
+            consent: of the speaker of ``voice``, to clone it. The default policy refuses without;
+                see ``docs/safety.md``.
+            policy: what needs consent; None is the policy ``"standard"``.
             cancel: asked between stages and tokens; True stops.
             progress: told the stage, the steps done and the most steps it takes.
 
@@ -103,6 +115,9 @@ class TTSPipeline(Pipeline):
             PromptError: nothing to say, a voice too long for the model's context, or words of
                 a recording too long to be used whole (see :meth:`voice_prompt`).
             SpecMismatchError: the voice was made by another model.
+            NoConsentError: no consent was given, and the policy asks for it.
+            SafetyError: the consent does not allow it; see
+                :func:`stepaudio.safety.policy.permit`.
             GenerationError: the language model wrote nothing that can be decoded.
             CancelledError: ``cancel`` returned True.
         """
@@ -113,10 +128,12 @@ class TTSPipeline(Pipeline):
             return []
         if not all(words.strip() for words in texts):
             raise PromptError("there is no text to speak")
+        SafetyPolicy.of(policy).require("clone", consent)
         seeds = choose_seeds(seed, generator, len(texts))
         how = self.defaults.sampling if sampling is None else sampling
         run = Run(cancel, progress)
         voice = self._heard(voice, voice_text, run)
+        allowed = self._permit(policy, consent, None, voice)
         prompts = self._prompts(texts, voice, voice_text)
         limits = [how.max_new_tokens] * len(texts)
         outputs, reasons = write_codes(self.parts.lm, prompts, limits, how, seeds, run)
@@ -127,7 +144,8 @@ class TTSPipeline(Pipeline):
             EditResult(sounds[i], outputs[i], words, (), reasons[i], seeds[i], timings, None)
             for i, words in enumerate(texts)
         ]
-        return results if batch else results[0]
+        traced = [self._traced(result, "speak", allowed, None) for result in results]
+        return traced if batch else traced[0]
 
     def stream(
         self,
@@ -140,6 +158,8 @@ class TTSPipeline(Pipeline):
         sampling: SamplingParams | None = None,
         steps: int | None = None,
         guidance: float | None = None,
+        consent: ConsentRecord | None = None,
+        policy: SafetyPolicy | PolicyName | None = None,
         cancel: Cancel | None = None,
         progress: Progress | None = None,
     ) -> AudioStream:
@@ -158,6 +178,9 @@ class TTSPipeline(Pipeline):
             sampling: how the language model draws; None is the model's own way.
             steps: solver steps of the flow.
             guidance: guidance rate of the flow.
+            consent: of the speaker of ``voice``, to clone it. The default policy refuses without;
+                see ``docs/safety.md``.
+            policy: what needs consent; None is the policy ``"standard"``.
             cancel: asked between stages, chunks and tokens; True stops.
             progress: told the stage, the steps done and the most steps it takes.
 
@@ -168,17 +191,24 @@ class TTSPipeline(Pipeline):
             AudioError: the voice's recording cannot be read, is silent or too short.
             EditError: settings that make no sense.
             PromptError: nothing to say.
+            NoConsentError: no consent was given, and the policy asks for it. A consent that does
+                not allow it is refused when the first chunk is asked for.
             SpecMismatchError: the voice was made by another model.
         """
         check_settings(sampling, steps, guidance)
         if not text.strip():
             raise PromptError("there is no text to speak")
+        rules = SafetyPolicy.of(policy)
+        rules.require("clone", consent)
         chosen = choose_seeds(seed, generator, 1)[0]
         how = self.defaults.sampling if sampling is None else sampling
         known = self._checked(voice) if isinstance(voice, VoicePrompt) else self._load(voice)
         run = Run(cancel, progress)
         return AudioStream(
-            self._chunks(text, known, voice_text, chosen, how, run, steps, guidance), chosen
+            self._chunks(
+                text, known, voice_text, chosen, how, run, steps, guidance, consent, rules
+            ),
+            chosen,
         )
 
     @torch.no_grad()
@@ -192,13 +222,19 @@ class TTSPipeline(Pipeline):
         run: Run,
         steps: int | None,
         guidance: float | None,
+        consent: ConsentRecord | None,
+        policy: SafetyPolicy,
     ) -> Generator[Audio, None, EditResult]:
         voice = self._heard(voice, voice_text, run)
+        allowed = self._permit(policy, consent, None, voice)
         (prompt,) = self._prompts([text], voice, voice_text)
         limit = sampling.max_new_tokens
         spoken = yield from self._speak(prompt, limit, voice, sampling, seed, run, steps, guidance)
         timings = run.share(1)
-        return EditResult(spoken.audio, spoken.tokens, text, (), spoken.reason, seed, timings, None)
+        result = EditResult(
+            spoken.audio, spoken.tokens, text, (), spoken.reason, seed, timings, None
+        )
+        return self._traced(result, "speak", allowed, None)
 
     def _heard(self, voice: VoicePrompt | AudioSource, voice_text: str, run: Run) -> VoicePrompt:
         with run.stage("voice", 1):

@@ -6,11 +6,15 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from stepaudio.audio import Audio
 from stepaudio.edits import Edit
-from stepaudio.errors import CancelledError
+from stepaudio.errors import CancelledError, OutputExistsError
+from stepaudio.safety.content_credentials import embed, require_c2pa
+from stepaudio.safety.provenance import Provenance, file_hash, sidecar_path
+from stepaudio.safety.store import TrustStore
 from stepaudio.types import SpeechTokens, StopReason
 
 __all__ = ["STAGES", "Cancel", "EditResult", "Progress", "Run"]
@@ -43,6 +47,7 @@ class EditResult:
         length_ratio: length of the new tokens over that of the tokens first put in; None where
             nothing was put in.
         span: seconds from and to which ``audio`` is new; None if all of it is.
+        provenance: where the recording comes from; None if no pipeline made it.
     """
 
     audio: Audio
@@ -54,6 +59,50 @@ class EditResult:
     timings: Mapping[str, float]
     length_ratio: float | None
     span: tuple[float, float] | None = None
+    provenance: Provenance | None = None
+
+    def save(
+        self,
+        path: str | Path,
+        *,
+        force: bool = False,
+        subtype: str | None = None,
+        credentials: bool = False,
+    ) -> Path:
+        """Write the recording, and beside it, signed, where it comes from.
+
+        Args:
+            path: see :meth:`stepaudio.audio.Audio.save`; of ``out.wav``, the provenance is
+                ``out.wav.provenance.json``.
+            force: allow replacing existing files.
+            subtype: see :meth:`stepaudio.audio.Audio.save`.
+            credentials: write the provenance into the file too, as Content Credentials (C2PA);
+                WAV and MP3 can hold them.
+
+        Returns:
+            The path of the recording.
+
+        Raises:
+            MissingExtraError: ``credentials`` without the extra ``c2pa``.
+            AudioError: unknown suffix or encoding, or the file cannot be written.
+            OutputExistsError: a file exists and ``force`` is False.
+            SafetyError: the key that signs is damaged; see :mod:`stepaudio.safety.store`.
+        """
+        path = Path(path)
+        if self.provenance is None:
+            return self.audio.save(path, force=force, subtype=subtype)
+        beside = sidecar_path(path)
+        if beside.exists() and not force:
+            raise OutputExistsError(f"{beside} exists; choose another name or ask to overwrite it")
+        store = TrustStore()
+        key = store.key
+        if credentials:
+            require_c2pa(path)
+        self.audio.save(path, force=force, subtype=subtype)
+        if credentials:
+            embed(path, self.provenance, store)
+        self.provenance.seal(file_hash(path), key).save(beside, force=force)
+        return path
 
     @property
     def seconds_spent(self) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import safetensors
 import safetensors.torch
+from torch import Tensor
 
 from stepaudio.audio import Audio
 from stepaudio.decoder.mel import log_mel
@@ -21,7 +22,7 @@ from stepaudio.interfaces import SpeakerEncoder
 from stepaudio.tokenizers.preprocess import TOKEN_RATE, limit_peak, resample
 from stepaudio.types import FlowSpec, MelSpec, SpeechTokens, TokenSpec, VoicePrompt
 
-__all__ = ["check_voice", "load_voice", "make_voice", "save_voice"]
+__all__ = ["check_voice", "embed_voice", "load_voice", "make_voice", "save_voice"]
 
 _FORMAT = "stepaudio voice 1"
 _TENSORS = {"linguistic", "semantic", "mel", "speaker"}
@@ -63,9 +64,24 @@ def make_voice(
         )
     limited = limit_peak(audio.samples)
     mel = log_mel(resample(limited, audio.sample_rate, mel_spec.sample_rate), mel_spec)
-    spoken = Audio(resample(limited, audio.sample_rate, TOKEN_RATE), TOKEN_RATE)
-    embedding = speaker.embed(spoken).cpu()
-    return VoicePrompt(tokens, mel, embedding, transcript, mel_spec)
+    return VoicePrompt(tokens, mel, embed_voice(audio, speaker), transcript, mel_spec)
+
+
+def embed_voice(audio: Audio, speaker: SpeakerEncoder) -> Tensor:
+    """Who speaks, as the decoder is told and as voices are compared.
+
+    Args:
+        audio: the recording; see :func:`make_voice`.
+        speaker: the speaker encoder.
+
+    Returns:
+        ``[D]`` on the CPU.
+
+    Raises:
+        AudioError: the recording is too short for the speaker encoder.
+    """
+    samples = resample(limit_peak(audio.samples), audio.sample_rate, TOKEN_RATE)
+    return speaker.embed(Audio(samples, TOKEN_RATE)).cpu()
 
 
 def check_voice(voice: VoicePrompt, spec: FlowSpec) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,13 @@ import pytest
 import torch
 
 GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keys, logs and records of the tests are not those of whoever runs them."""
+    folder = tempfile.TemporaryDirectory(prefix="stepaudio-trust-")
+    config.add_cleanup(folder.cleanup)
+    os.environ["STEPAUDIO_TRUST_DIR"] = folder.name
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from stepaudio import __version__
 from stepaudio.cli.card import card
+from stepaudio.cli.consent import list_records, record, revoke, show, verify_record
 from stepaudio.cli.convert import convert
 from stepaudio.cli.data import check, pairs, preferences, rows, signal
 from stepaudio.cli.doctor import doctor
@@ -19,6 +20,7 @@ from stepaudio.cli.plot import plot
 from stepaudio.cli.speak import speak, voice
 from stepaudio.cli.tokens import resynth, tokenize
 from stepaudio.cli.train import dpo, grpo, ppo, reward, sft
+from stepaudio.cli.verify import verify
 
 __all__ = ["app"]
 
@@ -36,39 +38,38 @@ _COMMANDS: tuple[Callable[..., Any], ...] = (
     resynth,
     tokenize,
     plot,
+    verify,
     convert,
     doctor,
 )
 for _command in _COMMANDS:
     app.command()(told_in_one_line(_command))
 
-_evaluation = typer.Typer(
-    no_args_is_help=True,
-    help="Measure edits and recordings.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for _command in (benchmark, files, card):
-    _evaluation.command()(told_in_one_line(_command))
-app.add_typer(_evaluation, name="eval")
 
-_training = typer.Typer(
-    no_args_is_help=True,
-    help="Train the language model and its reward model.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for _command in (sft, reward, ppo, dpo, grpo):
-    _training.command()(told_in_one_line(_command))
-app.add_typer(_training, name="train")
+def _group(name: str, about: str, **commands: Callable[..., Any]) -> None:
+    group = typer.Typer(
+        no_args_is_help=True,
+        help=about,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for word, command in commands.items():
+        group.command(word)(told_in_one_line(command))
+    app.add_typer(group, name=name)
 
 
-_data = typer.Typer(
-    no_args_is_help=True,
-    help="Make training data.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for _command in (check, signal, pairs, rows, preferences):
-    _data.command()(told_in_one_line(_command))
-app.add_typer(_data, name="data")
+_group("eval", "Measure edits and recordings.", benchmark=benchmark, files=files, card=card)
+_group(
+    "train", "Train the language model and its reward model.",
+    sft=sft, reward=reward, ppo=ppo, dpo=dpo, grpo=grpo,
+)  # fmt: skip
+_group(
+    "data", "Make training data.",
+    check=check, signal=signal, pairs=pairs, rows=rows, preferences=preferences,
+)  # fmt: skip
+_group(
+    "consent", "Speakers' consent: take it down, check it, take it back.",
+    record=record, verify=verify_record, show=show, revoke=revoke, list=list_records,
+)  # fmt: skip
 
 
 def _show_version(wanted: bool) -> None:

@@ -12,6 +12,8 @@ import typer
 from stepaudio.cli.live import check_live, is_live, play
 from stepaudio.cli.options import (
     AsJson,
+    Consent,
+    Credentials,
     Device,
     Dtype,
     Floating,
@@ -19,11 +21,14 @@ from stepaudio.cli.options import (
     Guidance,
     Model,
     OutputOrStream,
+    Policy,
+    PolicyOption,
     Recording,
     Seed,
     Steps,
     Temperature,
     check_device,
+    find_consent,
     load_pipeline,
     sampling_of,
 )
@@ -134,6 +139,9 @@ def edit(
     steps: Steps = None,
     guidance: Guidance = None,
     temperature: Temperature = None,
+    consent: Consent = None,
+    policy: PolicyOption = Policy.standard,
+    credentials: Credentials = False,
     model: Model = None,
     device: Device = "auto",
     dtype: Dtype = Floating.auto,
@@ -148,6 +156,7 @@ def edit(
     from stepaudio.audio import Audio
     from stepaudio.pipeline import EditPipeline
     from stepaudio.prompts import edit_turns
+    from stepaudio.safety.policy import SafetyPolicy
 
     # Refuses missing words before any work is done.
     edit_turns(wanted, "<audio_0>", text)
@@ -159,12 +168,15 @@ def edit(
             keep_iterations=keep_iterations,
             span=span is not None,
             plot=picture is not None,
+            credentials=credentials,
         )
     kept = _kept(output, iterations) if keep_iterations else []
     for path in () if live else (output, *kept):
-        check_sound(path, force=force)
+        check_sound(path, force=force, credentials=credentials)
     if picture is not None:
         check_picture(picture, force=force)
+    allowed = find_consent(consent)
+    SafetyPolicy.of(policy.value).require("edit", allowed)
     check_device(device)
     sound = Audio.load(recording).require_sound()
 
@@ -176,6 +188,8 @@ def edit(
             "sampling": sampling_of(pipeline, temperature),
             "steps": steps,
             "guidance": guidance,
+            "consent": allowed,
+            "policy": policy.value,
             "progress": screen.progress,
         }
         results: list[EditResult] = []
@@ -187,9 +201,9 @@ def edit(
             for number, result in enumerate(pipeline.iterate(sound, wanted, **how), start=1):
                 results.append(result)
                 if kept:
-                    result.audio.save(kept[number - 1], force=force)
+                    result.save(kept[number - 1], force=force, credentials=credentials)
                 screen.prefix = f"{number + 1}/{iterations} " if number < iterations else ""
-            results[-1].audio.save(output, force=force)
+            results[-1].save(output, force=force, credentials=credentials)
         result = results[-1]
         if picture is not None:
             _draw(pipeline, sound, result, recording, output, picture, force)
@@ -200,6 +214,7 @@ def edit(
         "output": str(output),
         "edits": [asdict(one) for one in result.edits],
         "span": result.span,
+        "policy": policy.value,
         **_together(results, sound),
         "iterations": [
             {"output": str(kept[i]) if kept else None, **summary(one, _before(sound, results, i))}

@@ -13,10 +13,13 @@ import typer
 if TYPE_CHECKING:
     from stepaudio.cli.screen import Screen
     from stepaudio.pipeline_base import Pipeline
+    from stepaudio.safety.consent import ConsentRecord
     from stepaudio.types import SamplingParams
 
 __all__ = [
     "AsJson",
+    "Consent",
+    "Credentials",
     "Device",
     "Dtype",
     "Floating",
@@ -25,11 +28,14 @@ __all__ = [
     "Model",
     "Output",
     "OutputOrStream",
+    "Policy",
+    "PolicyOption",
     "Recording",
     "Seed",
     "Steps",
     "Temperature",
     "check_device",
+    "find_consent",
     "load_pipeline",
     "sampling_of",
 ]
@@ -38,6 +44,7 @@ P = TypeVar("P", bound="Pipeline")
 
 _MODEL = "Model"
 _RESULT = "Result"
+_TRUST = "Consent"
 
 
 class Floating(str, Enum):
@@ -47,6 +54,14 @@ class Floating(str, Enum):
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
+
+
+class Policy(str, Enum):
+    """How careful to be with voices."""
+
+    strict = "strict"
+    standard = "standard"
+    research = "research"
 
 
 def _finite(value: float | None) -> float | None:
@@ -132,6 +147,42 @@ Temperature = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+Consent = Annotated[
+    str | None,
+    typer.Option(metavar="FILE|ID", help="The speaker's consent record.", rich_help_panel=_TRUST),
+]
+Credentials = Annotated[
+    bool,
+    typer.Option(
+        "--credentials",
+        help="Write the provenance into the file too (C2PA; WAV and MP3).",
+        rich_help_panel=_RESULT,
+    ),
+]
+PolicyOption = Annotated[
+    Policy,
+    typer.Option(
+        "--policy",
+        help="What needs consent; research asks for none, is logged and stamped into the result.",
+        rich_help_panel=_TRUST,
+    ),
+]
+
+
+def find_consent(name: str | None) -> ConsentRecord | None:
+    """The record that an option names.
+
+    Args:
+        name: file or id; None names none.
+
+    Returns:
+        The record, not yet checked.
+    """
+    if name is None:
+        return None
+    from stepaudio.safety.store import TrustStore
+
+    return TrustStore().find(name)
 
 
 def check_device(name: str) -> None:

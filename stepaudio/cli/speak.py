@@ -10,6 +10,8 @@ import typer
 from stepaudio.cli.live import check_live, is_live, play
 from stepaudio.cli.options import (
     AsJson,
+    Consent,
+    Credentials,
     Device,
     Dtype,
     Floating,
@@ -18,11 +20,14 @@ from stepaudio.cli.options import (
     Model,
     Output,
     OutputOrStream,
+    Policy,
+    PolicyOption,
     Recording,
     Seed,
     Steps,
     Temperature,
     check_device,
+    find_consent,
     load_pipeline,
     sampling_of,
 )
@@ -53,6 +58,9 @@ def speak(
     steps: Steps = None,
     guidance: Guidance = None,
     temperature: Temperature = None,
+    consent: Consent = None,
+    policy: PolicyOption = Policy.standard,
+    credentials: Credentials = False,
     model: Model = None,
     device: Device = "auto",
     dtype: Dtype = Floating.auto,
@@ -64,14 +72,18 @@ def speak(
         raise typer.BadParameter("there is nothing to say.", param_hint="'--text'")
     live = is_live(output)
     if live:
-        check_live()
+        check_live(credentials=credentials)
     else:
-        check_sound(output, force=force)
+        check_sound(output, force=force, credentials=credentials)
 
     from stepaudio.audio import Audio
     from stepaudio.pipeline_speech import TTSPipeline
+    from stepaudio.safety.policy import SafetyPolicy
     from stepaudio.voice import load_voice
 
+    allowed = find_consent(consent)
+    # Refuses what has no consent before any work is done.
+    SafetyPolicy.of(policy.value).require("clone", allowed)
     check_device(device)
     sound = None if voice.suffix.lower() == _SAVED else Audio.load(voice).require_sound()
     heard = load_voice(voice) if sound is None else sound
@@ -85,18 +97,21 @@ def speak(
             "sampling": sampling_of(pipeline, temperature),
             "steps": steps,
             "guidance": guidance,
+            "consent": allowed,
+            "policy": policy.value,
             "progress": screen.progress,
         }
         if live:
             result = play(pipeline.stream(text, **how))
         else:
             result = pipeline.speak(text, **how)
-            result.audio.save(output, force=force)
+            result.save(output, force=force, credentials=credentials)
     values = {
         "command": "speak",
         "voice": str(voice),
         "output": str(output),
         "text": text,
+        "policy": policy.value,
         **summary(result, sound),
     }
     tell(values, describe({**values, "seconds_in": None}), as_json, err=live)

@@ -38,12 +38,23 @@ def check_target(path: Path, *, force: bool, suffixes: Sequence[str] = ()) -> No
         raise StepAudioError(f"{path} cannot be written: no permission in {parent}")
 
 
-def check_sound(path: Path, *, force: bool) -> None:
-    """:func:`check_target` for a recording, whose suffix must be a known format."""
+def check_sound(path: Path, *, force: bool, credentials: bool = False) -> None:
+    """:func:`check_target` for a recording of a known format, and for the provenance beside it.
+
+    Args:
+        path: to write later.
+        force: it may replace a file.
+        credentials: it shall hold Content Credentials, which not every format can.
+    """
     from stepaudio.audio import sound_format
+    from stepaudio.safety.content_credentials import require_c2pa
+    from stepaudio.safety.provenance import sidecar_path
 
     sound_format(path)
     check_target(path, force=force)
+    check_target(sidecar_path(path), force=force)
+    if credentials:
+        require_c2pa(path)
 
 
 def check_picture(path: Path, *, force: bool) -> None:

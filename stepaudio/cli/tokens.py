@@ -11,6 +11,8 @@ import typer
 from stepaudio.cli.corpus import tokenize_manifest
 from stepaudio.cli.options import (
     AsJson,
+    Consent,
+    Credentials,
     Device,
     Dtype,
     Floating,
@@ -18,10 +20,13 @@ from stepaudio.cli.options import (
     Guidance,
     Model,
     Output,
+    Policy,
+    PolicyOption,
     Recording,
     Seed,
     Steps,
     check_device,
+    find_consent,
     load_pipeline,
 )
 from stepaudio.cli.screen import Screen, describe, summary, tell
@@ -38,6 +43,9 @@ def resynth(
     seed: Seed = None,
     steps: Steps = None,
     guidance: Guidance = None,
+    consent: Consent = None,
+    policy: PolicyOption = Policy.standard,
+    credentials: Credentials = False,
     model: Model = None,
     device: Device = "auto",
     dtype: Dtype = Floating.auto,
@@ -45,23 +53,33 @@ def resynth(
     force: Force = False,
 ) -> None:
     """Turn a recording into codes and back, to hear what the codes keep."""
-    check_sound(output, force=force)
+    check_sound(output, force=force, credentials=credentials)
 
     from stepaudio.audio import Audio
     from stepaudio.pipeline import EditPipeline
+    from stepaudio.safety.policy import SafetyPolicy
 
+    allowed = find_consent(consent)
+    SafetyPolicy.of(policy.value).require("edit", allowed)
     check_device(device)
     sound = Audio.load(recording).require_sound()
     with Screen() as screen:
         pipeline = load_pipeline(EditPipeline, screen, model=model, device=device, dtype=dtype)
         result = pipeline.resynthesize(
-            sound, seed=seed, steps=steps, guidance=guidance, progress=screen.progress
+            sound,
+            seed=seed,
+            steps=steps,
+            guidance=guidance,
+            consent=allowed,
+            policy=policy.value,
+            progress=screen.progress,
         )
-        result.audio.save(output, force=force)
+        result.save(output, force=force, credentials=credentials)
     values = {
         "command": "resynth",
         "input": str(recording),
         "output": str(output),
+        "policy": policy.value,
         **summary(result, sound),
     }
     tell(values, describe(values), as_json)

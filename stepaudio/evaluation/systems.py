@@ -40,8 +40,10 @@ class PipelineSystem:
         guidance: float | None = None,
     ) -> None:
         self._edit = pipeline
-        self._tts = TTSPipeline(pipeline.parts, defaults=pipeline.defaults)
+        self._tts = TTSPipeline(pipeline.parts, defaults=pipeline.defaults, name=pipeline.name)
         self._flow: dict[str, Any] = {"steps": steps, "guidance": guidance}
+        # Voices of a benchmark's prompts, whose speakers cannot be asked.
+        self._flow["policy"] = "research"
         self._how: dict[str, Any] = {"sampling": sampling, **self._flow}
         # A benchmark has few voices and many rows; a voice costs as much as a short edit.
         self._voices: dict[tuple[Path, str], VoicePrompt] = {}

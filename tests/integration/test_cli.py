@@ -150,7 +150,7 @@ def test_edit_with_picture(model: str) -> None:
 
 
 def test_speak_and_voice(model: str, here: Path) -> None:
-    common = ["--text", "hello there", "--seed", "4", "--model", model]
+    common = ["--text", "hello there", "--seed", "4", "--model", model, "--policy", "research"]
     said = told("speak", "--voice", "in.wav", "--voice-text", TEXT, *common, "-o", "a.wav")
     assert said["seed"] == 4
     assert said["length_ratio"] is None

@@ -58,7 +58,7 @@ def test_a_stream_of_wav(model: str, pipe: EditPipeline) -> None:
 def test_speech_streams_too(model: str) -> None:
     done = call(
         *("speak", "--voice", "in.wav", "--text", "hello", "-o", "-", "--seed", "1"),
-        *("--model", model),
+        *("--model", model, "--policy", "research"),
     )
     assert done.exit_code == 0, done.stderr
     heard = Audio.load(done.stdout_bytes)

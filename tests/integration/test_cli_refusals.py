@@ -198,7 +198,7 @@ def test_garbage(name: str) -> None:
     for command in (
         ["edit", path, "--denoise", "-o", "o.wav"],
         ["resynth", path, "-o", "o.wav"],
-        ["speak", "--voice", path, "--text", "hello", "-o", "o.wav"],
+        ["speak", "--voice", path, "--text", "hello", "-o", "o.wav", "--policy", "research"],
         ["voice", path, "-o", "o.safetensors"],
     ):
         assert GARBAGE[name] in refused(*command)
@@ -222,6 +222,7 @@ def test_too_long(model: str) -> None:
     message = refused("edit", "long.wav", "-o", "o.wav", "--denoise", "--model", model)
     assert re.search(r"has room for \d+\.\d s; shorten it", message)
     command = ["speak", "--voice", "long.wav", "--text", "hello", "-o", "o.wav"]
+    command += ["--policy", "research"]
     assert "has room for" in refused(*command, "--model", model)
     assert "its words do not fit" in refused(*command, "--voice-text", TEXT, "--model", model)
     debug.speech(3601.0, 1000).save("longer.wav")

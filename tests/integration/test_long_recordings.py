@@ -72,7 +72,7 @@ def test_resynthesis_in_parts(pipe: EditPipeline, decoded: list[tuple[float, flo
 
 def test_parts_in_another_voice(pipe: EditPipeline, decoded: list[tuple[float, float]]) -> None:
     voice = pipe.voice_prompt(debug.speech(6.0))
-    pipe.resynthesize(debug.speech(70.0), voice=voice, seed=2)
+    pipe.resynthesize(debug.speech(70.0), voice=voice, seed=2, policy="research")
     assert len(decoded) >= 3
     assert {prompt for _, prompt in decoded} == {voice.tokens.seconds}
 
@@ -120,7 +120,7 @@ def test_voices_of_minutes_are_a_stretch(pipe: EditPipeline, parts: Parts) -> No
     with pytest.raises(PromptError, match=r"lasts 120\.0 s, of which 15 s .* at most 30 s with"):
         pipe.voice_prompt(sound, "hello there")
     with pytest.raises(PromptError, match="its words do not fit"):
-        TTSPipeline(parts).speak("hello", voice=sound, voice_text="hello there")
+        TTSPipeline(parts).speak("hello", voice=sound, voice_text="hello there", policy="research")
 
 
 @pytest.mark.usefixtures("no_tokens")

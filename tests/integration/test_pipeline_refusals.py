@@ -69,7 +69,7 @@ def test_foreign_voices_are_refused(
     other = replace(voice, mel_spec=replace(debug.MEL, fmax=None))
     for wrong, message in ((small, "speaker embedding size"), (other, "mel front end")):
         with pytest.raises(SpecMismatchError, match=message):
-            speaker.speak("hello", voice=wrong)
+            speaker.speak("hello", voice=wrong, policy="research")
         with pytest.raises(SpecMismatchError, match=message):
             pipe.resynthesize(debug.speech(), voice=wrong)
     torch.save({}, tmp_path / "x.pt")
@@ -172,7 +172,7 @@ def test_too_long_recordings(pipe: EditPipeline, speaker: TTSPipeline, tmp_path:
     fits = debug.speech(allowed - 0.4)
     assert pipe.edit(fits, Edit.denoise(), seed=1).tokens.num_units
     with pytest.raises(PromptError, match="the voice has 20"):
-        speaker.speak("hello", voice=long, seed=1)
+        speaker.speak("hello", voice=long, seed=1, policy="research")
     with pytest.raises(PromptError, match=r"^recording 1 has 19\.\d s"):
         pipe.edit([fits, long], Edit.denoise())
     path = long.save(tmp_path / "long.wav")

@@ -59,9 +59,11 @@ def test_what_fits_one_chunk_is_the_same_sound(pipe: EditPipeline, sound: Audio)
     nothing = SpeechTokens(*torch.zeros(2, 0, dtype=torch.int64), heard.tokens.spec)
     voice = replace(heard, tokens=nothing, mel=heard.mel[:, :0])
     short = SamplingParams(min_new_tokens=25, max_new_tokens=25)
-    stream = pipe.stream(sound, Edit.denoise(), seed=1, voice=voice, sampling=short)
+    stream = pipe.stream(
+        sound, Edit.denoise(), seed=1, voice=voice, sampling=short, policy="research"
+    )
     list(stream)
-    whole = pipe.edit(sound, Edit.denoise(), seed=1, voice=voice, sampling=short)
+    whole = pipe.edit(sound, Edit.denoise(), seed=1, voice=voice, sampling=short, policy="research")
     assert_same(stream.result, whole, atol=1e-5)
 
 
@@ -92,12 +94,12 @@ def test_passes_before_the_last_are_not_heard(pipe: EditPipeline, sound: Audio) 
 def test_speech_streams_too(parts: Parts) -> None:
     speaker = TTSPipeline(parts, defaults=replace(debug.DEFAULTS, sampling=LONG))
     voice = speaker.voice_prompt(debug.speech(), TEXT)
-    with speaker.stream("hello there", voice=voice, seed=3) as stream:
+    with speaker.stream("hello there", voice=voice, seed=3, policy="research") as stream:
         assert len(list(stream)) > 2
-    whole = speaker.speak("hello there", voice=voice, seed=3)
+    whole = speaker.speak("hello there", voice=voice, seed=3, policy="research")
     assert_same(stream.result, replace(whole, audio=stream.result.audio))
     with pytest.raises(PromptError, match="no text"):
-        speaker.stream(" ", voice=voice)
+        speaker.stream(" ", voice=voice, policy="research")
 
 
 @pytest.mark.parametrize("kind", ["griffin_lim", "hift"])

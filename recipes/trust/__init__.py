@@ -1,0 +1,3 @@
+"""Measurements behind the safety features."""
+
+from __future__ import annotations
