@@ -29,6 +29,7 @@ __all__ = [
     "StepAudioError",
     "TokenError",
     "TrainingError",
+    "WatermarkError",
 ]
 
 
@@ -116,3 +117,7 @@ class JudgeBudgetError(JudgeError):
 
 class MissingExtraError(StepAudioError, ImportError):
     """An optional dependency is needed; the message names the extra to install."""
+
+
+class WatermarkError(StepAudioError, RuntimeError):
+    """Sound cannot be marked, or asked to be marked with something that is no payload."""
