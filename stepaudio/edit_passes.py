@@ -85,6 +85,7 @@ class EditPasses(Pipeline):
     Args:
         parts: one object per stage.
         defaults: how to run unless a call says otherwise.
+        watermarker: marks all sound that is made; None makes unmarked sound.
     """
 
     def _settings(
@@ -161,6 +162,7 @@ class EditPasses(Pipeline):
                     seed=job.seed,
                     timings={},
                     length_ratio=None,
+                    watermark=self._note(job.seed),
                 ),
                 ready[i].entered.num_units,
             )
@@ -205,6 +207,7 @@ class EditPasses(Pipeline):
             seed=first.seed,
             timings=run.share(1),
             length_ratio=spoken.tokens.num_units / (entered or ready.entered.num_units),
+            watermark=self._note(job.seed),
         )
 
 

@@ -36,6 +36,7 @@ class EditPipeline(EditPasses):
     Args:
         parts: one object per stage.
         defaults: how to run unless a call says otherwise.
+        watermarker: marks all sound that is made; None makes unmarked sound.
     """
 
     @overload

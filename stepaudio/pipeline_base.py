@@ -28,6 +28,8 @@ from stepaudio.lm.sampling import check_sampling
 from stepaudio.locate import locate
 from stepaudio.parts import Defaults, Parts, check_fit, load_defaults, load_parts, save_parts
 from stepaudio.result import Cancel, EditResult, Progress, Run
+from stepaudio.safety.watermark import MarkNote, Watermarker, check_watermarker, payload_of
+from stepaudio.safety.watermark_spread import DEFAULT_WATERMARKER
 from stepaudio.seeds import choose_seeds
 from stepaudio.streaming import CodeStream, Spoken, speak_codes
 from stepaudio.synthesis import render, render_parts
@@ -48,18 +50,29 @@ class Pipeline:
         parts: one object per stage, checked for fit here. Modules among them are put into
             evaluation mode.
         defaults: how to run unless a call says otherwise.
+        watermarker: marks all sound that is made. None makes unmarked sound, which its result
+            says; without a word there is always a mark.
 
     Raises:
         SpecMismatchError: two parts do not fit each other.
+        WatermarkError: the watermarker cannot work.
     """
 
-    def __init__(self, parts: Parts, *, defaults: Defaults | None = None) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        defaults: Defaults | None = None,
+        watermarker: Watermarker | None = DEFAULT_WATERMARKER,
+    ) -> None:
         check_fit(parts)
+        check_watermarker(watermarker, parts.vocoder.spec.sample_rate)
         for part in vars(parts).values():
             if isinstance(part, nn.Module):
                 part.eval()
         self.parts = parts
         self.defaults = Defaults() if defaults is None else defaults
+        self.watermarker = watermarker
 
     @classmethod
     def from_pretrained(
@@ -76,6 +89,7 @@ class Pipeline:
         flow: FlowDecoder | None = None,
         vocoder: Vocoder | None = None,
         speaker: SpeakerEncoder | None = None,
+        watermarker: Watermarker | None = DEFAULT_WATERMARKER,
     ) -> Self:
         """Load a model.
 
@@ -95,6 +109,7 @@ class Pipeline:
             flow: codes to mel.
             vocoder: mel to sound.
             speaker: recordings to a description of the voice.
+            watermarker: marks all sound that is made; None makes unmarked sound.
 
         Returns:
             The pipeline.
@@ -102,6 +117,7 @@ class Pipeline:
         Raises:
             CheckpointError: no such model, or a damaged one.
             SpecMismatchError: a part passed in does not fit the others.
+            WatermarkError: the watermarker cannot work.
         """
         folder = locate(name, revision=revision, local_files_only=local_files_only)
         where = resolve_device(device)
@@ -116,7 +132,7 @@ class Pipeline:
             vocoder=vocoder,
             speaker=speaker,
         )
-        return cls(parts, defaults=load_defaults(folder))
+        return cls(parts, defaults=load_defaults(folder), watermarker=watermarker)
 
     def save_pretrained(self, folder: str | Path, *, force: bool = False) -> Path:
         """Write a pipeline folder, which :meth:`from_pretrained` reads.
@@ -247,10 +263,21 @@ class Pipeline:
                 voices,
                 chosen[0],
                 run,
+                watermarker=self.watermarker,
                 steps=self.defaults.steps if steps is None else steps,
                 guidance=self.defaults.guidance if guidance is None else guidance,
             )
-        return EditResult(sound, tokens, "", (), "end", chosen[0], run.share(1), 1.0)
+        return EditResult(
+            audio=sound,
+            tokens=tokens,
+            text="",
+            edits=(),
+            stop_reason="end",
+            seed=chosen[0],
+            timings=run.share(1),
+            length_ratio=1.0,
+            watermark=self._note(chosen[0]),
+        )
 
     def _load(self, source: AudioSource) -> Audio:
         """A recording with something to hear in it, for at least one unit of codes."""
@@ -276,6 +303,11 @@ class Pipeline:
         check_voice(voice, self.parts.flow.spec)
         return voice
 
+    def _note(self, seed: int) -> MarkNote | None:
+        """What the result of a seed says of its mark."""
+        marker = self.watermarker
+        return None if marker is None else MarkNote(marker.name, payload_of(seed))
+
     def _render(
         self,
         tokens: Sequence[SpeechTokens],
@@ -292,6 +324,7 @@ class Pipeline:
             voices,
             seeds,
             run,
+            watermarker=self.watermarker,
             steps=self.defaults.steps if steps is None else steps,
             guidance=self.defaults.guidance if guidance is None else guidance,
         )
@@ -315,6 +348,7 @@ class Pipeline:
             voice,
             seed,
             run,
+            watermarker=self.watermarker,
             steps=self.defaults.steps if steps is None else steps,
             guidance=self.defaults.guidance if guidance is None else guidance,
         )

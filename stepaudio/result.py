@@ -11,6 +11,7 @@ from typing import TypeAlias, TypeVar
 from stepaudio.audio import Audio
 from stepaudio.edits import Edit
 from stepaudio.errors import CancelledError
+from stepaudio.safety.watermark import MarkNote
 from stepaudio.types import SpeechTokens, StopReason
 
 __all__ = ["STAGES", "Cancel", "EditResult", "Progress", "Run"]
@@ -43,6 +44,8 @@ class EditResult:
         length_ratio: length of the new tokens over that of the tokens first put in; None where
             nothing was put in.
         span: seconds from and to which ``audio`` is new; None if all of it is.
+        watermark: what the new sound is marked with; None if the pipeline was built without a
+            watermarker.
     """
 
     audio: Audio
@@ -54,6 +57,7 @@ class EditResult:
     timings: Mapping[str, float]
     length_ratio: float | None
     span: tuple[float, float] | None = None
+    watermark: MarkNote | None = None
 
     @property
     def seconds_spent(self) -> float:

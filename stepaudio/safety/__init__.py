@@ -1,6 +1,9 @@
-"""Safeguards: the watermark in everything the pipelines make.
+"""Safeguards: the watermark in everything that the pipelines make.
 
-Interface and values in ``watermark``, the built-in scheme in ``watermark_spread``: its keyed pattern
-in ``watermark_pattern``, the code of its payload in ``watermark_code``, marking in
-``watermark_embed``, finding in ``watermark_search`` and ``watermark_spread``.
+- :mod:`~stepaudio.safety.watermark`: what a watermarker is, and the door through which sound leaves
+- :mod:`~stepaudio.safety.watermark_spread`: the built-in one: marks, finds, reads, localises
+- :mod:`~stepaudio.safety.watermark_pattern`: its keyed pattern of time and frequency
+- :mod:`~stepaudio.safety.watermark_code`: the error-correcting code of its payload
+- :mod:`~stepaudio.safety.watermark_embed`: laying the pattern under the sound, piece by piece
+- :mod:`~stepaudio.safety.watermark_search`: finding its place and speed
 """

@@ -2,7 +2,7 @@
 
 Every pipeline marks what it makes, unless it was built with ``watermarker=None``. A watermark
 tells an honest listener where a recording comes from. It does not stop somebody who wants it
-gone; ``docs/safety.md`` lists what breaks the built-in one
+gone; ``docs/watermark.md`` lists what breaks the built-in one
 (:class:`stepaudio.safety.watermark_spread.SpreadSpectrum`).
 """
 
@@ -10,18 +10,25 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from stepaudio.audio import Audio
-from stepaudio.errors import WatermarkError
-from stepaudio.safety.watermark_code import check_payload
+from stepaudio.errors import StepAudioError, WatermarkError
 from stepaudio.seeds import derive_seed
 
-__all__ = ["Detection", "MarkNote", "Watermarker", "WatermarkStream", "payload_of"]
+__all__ = [
+    "Detection",
+    "MarkNote",
+    "WatermarkStream",
+    "Watermarker",
+    "check_watermarker",
+    "mark",
+    "payload_of",
+]
 
 
 @dataclass(frozen=True)
@@ -53,12 +60,10 @@ class MarkNote:
     Attributes:
         scheme: name of the watermarker.
         payload: the 32 bits.
-        spans: seconds from the beginning that are marked.
     """
 
     scheme: str
     payload: int
-    spans: tuple[tuple[float, float], ...]
 
 
 class WatermarkStream(ABC):
@@ -154,22 +159,102 @@ class Watermarker(ABC):
 
         Raises:
             WatermarkError: the payload, a span or the sample rate cannot be used, or the marker
-                did not give back what it was given.
+                failed.
         """
-        check_payload(payload)
         for start, end in spans or ():
             if not (math.isfinite(start) and math.isfinite(end) and 0 <= start < end):
                 raise WatermarkError(
                     f"a span of {start} s to {end} s cannot be marked; choose 0 <= start < end"
                 )
         stream = self.stream(payload, audio.sample_rate, spans=spans)
-        marked = torch.cat([stream.push(audio.samples), stream.finish()])
-        if marked.shape != audio.samples.shape:
+        return Audio(torch.cat(list(_through(stream, [audio.samples]))), audio.sample_rate)
+
+
+def mark(
+    pieces: Iterable[Tensor], watermarker: Watermarker | None, seed: int, sample_rate: int
+) -> Iterator[Tensor]:
+    """The one door through which sound leaves a pipeline.
+
+    Args:
+        pieces: ``[S]`` consecutive samples of one recording: all of them, or as they are made.
+        watermarker: marks them; None lets them through as they are, for those who said so when
+            they built the pipeline.
+        seed: of the recording; its payload is :func:`payload_of` it.
+        sample_rate: Hz.
+
+    Yields:
+        Marked pieces, none of them empty; together as long as those that went in.
+
+    Raises:
+        WatermarkError: the watermarker failed. Nothing is given away unmarked.
+    """
+    if watermarker is None:
+        yield from (piece for piece in pieces if len(piece))
+        return
+    stream = _begun(watermarker, payload_of(seed), sample_rate)
+    yield from _through(stream, pieces)
+
+
+def check_watermarker(watermarker: object, sample_rate: int) -> None:
+    """Refuse a watermarker that cannot work, before any sound is made.
+
+    Args:
+        watermarker: of a pipeline; None marks nothing.
+        sample_rate: of what the pipeline makes, Hz.
+
+    Raises:
+        WatermarkError: not a watermarker, or one that cannot begin.
+    """
+    if watermarker is None:
+        return
+    if not isinstance(watermarker, Watermarker):
+        raise WatermarkError(
+            f"watermarker must be a stepaudio.safety.watermark.Watermarker or None, "
+            f"not a {type(watermarker).__name__}"
+        )
+    _begun(watermarker, 0, sample_rate)
+
+
+def _begun(watermarker: Watermarker, payload: int, sample_rate: int) -> WatermarkStream:
+    try:
+        return watermarker.stream(payload, sample_rate)
+    except StepAudioError:
+        raise
+    except Exception as error:
+        raise WatermarkError(
+            f"the watermarker {type(watermarker).__name__} does not work ({error!r}), and without "
+            "it no sound is made; repair it, or build the pipeline with another one"
+        ) from error
+
+
+def _through(stream: WatermarkStream, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Marked pieces; refuses if fewer or more samples come out than went in."""
+    entered = left = 0
+    for last, piece in _with_end(pieces):
+        entered += len(piece)
+        try:
+            marked = stream.finish() if last else stream.push(piece)
+        except StepAudioError:
+            raise
+        except Exception as error:
             raise WatermarkError(
-                f"{self.name} made {len(marked)} samples of {len(audio.samples)}; "
-                "a watermarker must keep the length"
+                f"the watermarker {type(stream).__name__} failed ({error!r}), so the sound is "
+                "withheld; repair it, or build the pipeline with another one"
+            ) from error
+        left += len(marked)
+        if left > entered or (last and left < entered):
+            raise WatermarkError(
+                f"the watermarker {type(stream).__name__} made {left} samples of {entered}; "
+                "a watermark must keep the length"
             )
-        return Audio(marked, audio.sample_rate)
+        if len(marked):
+            yield marked
+
+
+def _with_end(pieces: Iterable[Tensor]) -> Iterator[tuple[bool, Tensor]]:
+    for piece in pieces:
+        yield False, piece
+    yield True, torch.zeros(0)
 
 
 def payload_of(seed: int) -> int:

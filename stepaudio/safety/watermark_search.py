@@ -50,17 +50,17 @@ _WHITE_AROUND = 13
 
 # Speeds looked at, and the step between them: over one block of the coarse search the highest of
 # its tones slips by at most a quarter of a period to either side.
-_SLOWEST, _FASTEST = 0.92, 1.08
+_SLOWEST, _FASTEST = 0.94, 1.06
 _BLOCK_SECONDS = 0.25
 _COARSE_TOP = 2500
 _COARSE_RATE = 6000
-_COARSE_POINTS = 4000  # offsets looked at in a period: enough for the envelope of these tones
 _COARSE_STEP = 0.5 / (_BLOCK_SECONDS * _COARSE_TOP)
+_COARSE_POINTS = 4000  # offsets looked at in a period: enough for the envelope of these tones
 
 # Seconds of sound that the coarse and the fine search look at, and guesses handed on between them.
 _COARSE_SECONDS = 6.0
 _FINE_SECONDS = 3.0
-_GUESSES = 3
+_GUESSES = 8
 
 # Samples are interpolated linearly between so many times as many; off by a hundredth at 5 kHz.
 _DENSER = 4
@@ -128,7 +128,7 @@ def align(white: NDArray[np.float64], key: str, speed: float = 1.0) -> Alignment
     Returns:
         The alignment, whatever its score.
     """
-    return _best(_matches(_folded(white), _sync_spectrum(key)), speed)
+    return _best(_matches(_folded(white), _sync_spectrum(key), dense=2), speed)
 
 
 def align_at_any_speed(white: NDArray[np.float64], key: str) -> Alignment:
@@ -141,13 +141,13 @@ def align_at_any_speed(white: NDArray[np.float64], key: str) -> Alignment:
     Returns:
         The alignment of these seconds, whatever its score.
     """
-    guesses = _coarse(_liveliest(white, _COARSE_SECONDS), key)
+    guesses, reach = _coarse(_liveliest(white, _COARSE_SECONDS), key)
     part = _liveliest(white, _FINE_SECONDS)
-    dense = _denser(part)
+    dense = _denser(part).astype(np.float32)
     # Fine enough that both ends of the part slip by an eighth of a period of the highest tone.
     step = 0.25 / (_FINE_SECONDS * (FIRST_BAND + BANDS) * BAND_HZ)
-    fine = np.arange(-_COARSE_STEP / 2, _COARSE_STEP / 2 + step, step)
-    pattern = _sync_spectrum(key)
+    fine = np.arange(-reach, reach + step, step)
+    pattern = _sync_spectrum(key).astype(np.complex64)
     tried = (
         _best(_matches(_folded(_at_rate(dense, float(speed), RATE)), pattern), float(speed))
         for speed in (guesses[:, None] + fine).ravel()
@@ -179,62 +179,70 @@ def _sync_spectrum(key: str) -> NDArray[np.complex128]:
     return np.fft.rfft(wave)
 
 
-def _coarse(white: NDArray[np.float64], key: str) -> NDArray[np.float64]:
-    """The most likely speeds, from tones below 2.5 kHz."""
+def _coarse(white: NDArray[np.float64], key: str) -> tuple[NDArray[np.float64], float]:
+    """The most likely speeds, from tones below 2.5 kHz, and how far off they may be."""
     period = _COARSE_RATE * FRAMES // FRAME_RATE
     # From here on single precision is enough, and twice as fast.
     pattern = _sync_spectrum(key)[: _COARSE_TOP * FRAMES // FRAME_RATE].astype(np.complex64)
     dense = _denser(white, top=_COARSE_TOP * _FASTEST).astype(np.float32)
     block = round(_BLOCK_SECONDS * _COARSE_RATE)
     turns = period // block
-    places = np.arange(turns)
     speeds = np.arange(_SLOWEST, _FASTEST + _COARSE_STEP / 2, _COARSE_STEP)
-    heights = np.zeros(len(speeds))
+    # Between two of these speeds, blocks far apart drift: so many ways to drift are told apart.
+    slip = _COARSE_STEP * len(white) / RATE * _COARSE_POINTS
+    drifts = (np.arange(count := max(1, math.ceil(slip / 2))) + 0.5) / count - 0.5
+    drifts *= _COARSE_STEP
+    rows = max(1, math.ceil(len(white) / RATE * _FASTEST)) * turns
+    slips = np.rint(drifts[:, None] * np.arange(rows) * _BLOCK_SECONDS * _COARSE_POINTS)
+    offsets = np.arange(_COARSE_POINTS)
+    at = (offsets + slips[..., None]).astype(np.intp) % _COARSE_POINTS
+    at += np.arange(rows)[:, None] * _COARSE_POINTS
+    heights = np.zeros((len(speeds), count))
     for number, speed in enumerate(speeds):
-        sound = _at_rate(dense, float(speed), _COARSE_RATE)
-        sound = np.pad(sound, (0, -len(sound) % period)).reshape(-1, turns, block)
+        sound = _at_rate(dense, float(speed), _COARSE_RATE)[: rows * block]
+        sound = np.pad(sound, (0, rows * block - len(sound))).reshape(-1, turns, block)
         # Each block stays at its place in the period, so that all have the same offset.
         placed = np.zeros((len(sound), turns, turns, block), dtype=np.float32)
-        placed[:, places, places] = sound
+        placed[:, np.arange(turns), np.arange(turns)] = sound
         spectra = fft.rfft(placed.reshape(-1, period), axis=1)[:, : len(pattern)]
         matches = fft.ifft(np.conj(spectra) * pattern, _COARSE_POINTS, axis=1)
         energy = matches.real**2 + matches.imag**2
-        mean = np.maximum(energy.mean(axis=1, keepdims=True), 1e-30)
-        heights[number] = (energy / mean).sum(axis=0).max()
-    return np.asarray(speeds[np.argsort(heights)[-_GUESSES:]])
+        energy /= np.maximum(energy.mean(axis=1, keepdims=True), 1e-30)
+        heights[number] = [energy.ravel()[way].sum(axis=0).max() for way in at]
+    best = np.argsort(heights, axis=None)[-_GUESSES:]
+    return (speeds[:, None] * (1 + drifts)).ravel()[best], _COARSE_STEP / 2 / count
 
 
-def _folded(white: NDArray[np.float64]) -> NDArray[np.float64]:
+def _folded(white: NDArray[Any]) -> NDArray[Any]:
     """``[PERIOD]`` the periods of a recording, added up."""
     return np.asarray(np.pad(white, (0, -len(white) % PERIOD)).reshape(-1, PERIOD).sum(axis=0))
 
 
-def _matches(
-    folded: NDArray[np.float64], pattern: NDArray[np.complex128]
-) -> NDArray[np.complex128]:
-    """Analytic correlation with the pattern begun at each half sample, normalised.
+def _matches(folded: NDArray[Any], pattern: NDArray[Any], dense: int = 1) -> NDArray[Any]:
+    """Analytic correlation with the pattern begun at each place, normalised.
 
     Args:
         folded: ``[PERIOD]``.
         pattern: its spectrum.
+        dense: places per sample.
 
     Returns:
-        ``[2 * PERIOD]``; real and imaginary part of what no mark causes have a variance of 1.
+        ``[dense * PERIOD]`` complex; real and imaginary part of what no mark causes have a
+        variance of 1.
     """
-    spectrum = np.zeros(2 * PERIOD, dtype=np.complex128)
-    spectrum[: len(pattern)] = np.conj(np.fft.rfft(folded)) * pattern
+    spectrum = np.conj(fft.rfft(folded)) * pattern
     # Of one sign only, frequencies give the correlation and its quadrature at once.
-    matches = np.fft.ifft(spectrum)
+    matches = fft.ifft(spectrum, dense * PERIOD)
     spread = math.sqrt(float(np.mean(matches.real**2 + matches.imag**2)) / 2)
-    return np.asarray(matches / max(spread, 1e-12))
+    return np.asarray(matches / max(spread, 1e-30))
 
 
-def _best(matches: NDArray[np.complex128], speed: float) -> Alignment:
+def _best(matches: NDArray[Any], speed: float) -> Alignment:
     height = np.abs(matches)
     best = int(height.argmax())
     score = float(height[best])
     turn = complex(matches[best]) / score if score else 1.0 + 0.0j
-    return Alignment(score, best / 2, turn, speed)
+    return Alignment(score, best * PERIOD / len(matches), turn, speed)
 
 
 def _liveliest(white: NDArray[np.float64], seconds: float) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ the mark is, :mod:`stepaudio.safety.watermark_embed` for how it is laid under th
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -38,7 +39,7 @@ from stepaudio.safety.watermark_search import (
     whiten,
 )
 
-__all__ = ["PUBLIC_KEY", "SpreadSpectrum"]
+__all__ = ["DEFAULT_WATERMARKER", "PUBLIC_KEY", "SpreadSpectrum"]
 
 #: Everybody's key: whoever has the library can find the marks that it makes by default.
 PUBLIC_KEY = "stepaudio"
@@ -168,7 +169,7 @@ def _places(white: NDArray[np.float64], key: str, speed: float) -> list[Alignmen
     """The mark in the whole recording and in each piece; offsets count from the beginning."""
     found = [align(white, key, speed)]
     borders = _pieces(white)
-    for start, end in zip(borders[:-1], borders[1:], strict=True):
+    for start, end in itertools.pairwise(borders):
         place = align(white[start:end], key, speed)
         found.append(replace(place, offset=(place.offset - start) % PERIOD))
     return found
@@ -245,3 +246,7 @@ def _marked_frames(evidence: NDArray[np.complex128]) -> NDArray[np.bool_]:
         if begun[frame, int(state)]:
             state = not state
     return marked
+
+
+#: What pipelines mark with unless they are told otherwise.
+DEFAULT_WATERMARKER = SpreadSpectrum()
