@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -62,6 +62,10 @@ _PIECE = 3.0
 # Pieces whose offset is this close to the best one's belong to the same mark, seconds.
 _SAME = 0.003
 
+# Longer recordings are judged minute by minute; spans this close, seconds, are one.
+_MINUTE = 60.0
+_GAP = 0.5
+
 # Localisation: frames that are judged together, and how much surer a change must make it all.
 _TOGETHER = 20
 _CHANGE = 8.0
@@ -112,14 +116,25 @@ class SpreadSpectrum(Watermarker):
         return SpreadStream(self.key, payload, sample_rate, self.strength, spans)
 
     def detect(self, audio: Audio) -> Detection:
-        """See :meth:`Watermarker.detect`."""
-        return self._hear(audio)[0]
+        """See :meth:`Watermarker.detect`; of a long recording, the surest minute speaks."""
+        heard = [self._hear(part)[0] for _, part in _minutes(audio)]
+        return max(heard, key=lambda one: (one.payload is not None, one.score))
 
     def localise(self, audio: Audio) -> tuple[tuple[float, float], ...]:
         """See :meth:`Watermarker.localise`; borders are good to about a fifth of a second."""
+        found: list[tuple[float, float]] = []
+        for begin, part in _minutes(audio):
+            for start, end in self._localise(part):
+                if found and begin + start - found[-1][1] < _GAP:
+                    start = found.pop()[0] - begin
+                found.append((begin + start, begin + end))
+        return tuple(found)
+
+    def _localise(self, audio: Audio) -> list[tuple[float, float]]:
+        """Marked spans of at most a minute."""
         detection, white, places = self._hear(audio)
         if not detection.found:
-            return ()
+            return []
         pattern = make_pattern(self.key)
         signs = (pattern.duty == SYNC).astype(np.float64)
         if detection.payload is not None:
@@ -132,14 +147,14 @@ class SpreadSpectrum(Watermarker):
         # Frame j is centred j * HOP samples after the beginning of the pattern.
         times = ((edges - 0.5) * HOP - best.offset) / RATE / detection.speed
         times = np.clip(times, 0.0, audio.seconds)
-        return tuple((float(a), float(b)) for a, b in times.reshape(-1, 2) if b > a)
+        return [(float(a), float(b)) for a, b in times.reshape(-1, 2) if b > a]
 
     def _hear(self, audio: Audio) -> tuple[Detection, NDArray[np.float64], list[Alignment]]:
         """The detection, the whitened sound at its first speed, and the mark in its pieces."""
         white = whiten(audio)
         places = _places(white, self.key, 1.0)
         score = max(place.score for place in places)
-        if score < self.threshold:
+        if score < self.threshold and white.any():
             other = align_at_any_speed(white, self.key)
             if other.score > score:
                 white = played(white, other.speed)
@@ -157,6 +172,14 @@ class SpreadSpectrum(Watermarker):
             speed=places[0].speed,
         )
         return detection, white, places
+
+
+def _minutes(audio: Audio) -> Iterator[tuple[float, Audio]]:
+    """Parts of about a minute or less, so that memory does not grow, and their beginnings."""
+    count = math.ceil(audio.seconds / _MINUTE)
+    borders = np.linspace(0, len(audio), count + 1).astype(int)
+    for start, end in itertools.pairwise(borders.tolist()):
+        yield start / audio.sample_rate, Audio(audio.samples[start:end], audio.sample_rate)
 
 
 def _pieces(white: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -178,12 +201,14 @@ def _places(white: NDArray[np.float64], key: str, speed: float) -> list[Alignmen
 def _read(white: NDArray[np.float64], places: Sequence[Alignment], key: str) -> tuple[int, float]:
     """The payload and the evidence for it, in standard deviations."""
     best = max(places, key=lambda place: place.score)
+    agreeing = [place for place in places[1:] if _apart(place, best) < _SAME * RATE]
     duty = make_pattern(key).duty
     total = np.zeros(CODE_BITS, dtype=np.complex128)
-    borders = _pieces(white)
-    for start, end, place in zip(borders[:-1], borders[1:], places[1:], strict=True):
-        off = (place.offset - best.offset + PERIOD // 2) % PERIOD - PERIOD // 2
-        near = place if abs(off) < _SAME * RATE else best
+    for (start, end), place in zip(itertools.pairwise(_pieces(white)), places[1:], strict=True):
+        # Pieces that disagree are not marked, unless the mark is too weak to show in any.
+        if agreeing and place not in agreeing:
+            continue
+        near = place if agreeing else best
         here = replace(near, offset=(near.offset + start) % PERIOD)
         cells = _cells(white[start:end], here, key)
         bits = np.resize(duty, cells.shape)
@@ -194,6 +219,12 @@ def _read(white: NDArray[np.float64], places: Sequence[Alignment], key: str) -> 
     # The mark has no imaginary part, but all noise has as much of it as of the real one.
     noise = max(float(np.sqrt(np.mean(total.imag**2))), 1e-9)
     return payload, float(encode(payload) @ total.real) / (noise * math.sqrt(CODE_BITS))
+
+
+def _apart(one: Alignment, other: Alignment) -> float:
+    """Samples between two offsets, round the period."""
+    gap = abs(one.offset - other.offset) % PERIOD
+    return min(gap, PERIOD - gap)
 
 
 def _cells(white: NDArray[np.float64], place: Alignment, key: str) -> NDArray[np.complex128]:

@@ -129,6 +129,15 @@ def test_a_marked_span_is_found_where_it_is() -> None:
     assert (start, end) == (pytest.approx(0, abs=0.25), pytest.approx(8, abs=0.25))
 
 
+def test_a_long_recording_is_judged_by_its_minutes() -> None:
+    sound = debug.speech(64.0, 8000, seed=2)
+    marker = SpreadSpectrum()
+    part = marker.embed(sound, PAYLOAD, spans=[(28.0, 37.0)])  # across the border at 32 s
+    assert marker.detect(part).payload == PAYLOAD
+    ((start, end),) = marker.localise(part)
+    assert (start, end) == (pytest.approx(28, abs=0.3), pytest.approx(37, abs=0.3))
+
+
 def test_what_cannot_be_marked_is_refused(sound: Audio) -> None:
     marker = SpreadSpectrum()
     with pytest.raises(WatermarkError, match="at least 8000 Hz"):
