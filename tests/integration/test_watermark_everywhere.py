@@ -15,6 +15,7 @@ from stepaudio.errors import WatermarkError
 from stepaudio.pipeline_base import Pipeline
 from stepaudio.safety.watermark import MarkNote, payload_of
 from stepaudio.safety.watermark_spread import SpreadSpectrum
+from stepaudio.streaming import AudioStream
 
 SOUND = debug.speech()
 
@@ -44,6 +45,22 @@ def spoken(parts: Parts, **chosen: object) -> EditResult:
     return pipe.speak("hello there", voice=SOUND, seed=5)
 
 
+def heard(stream: AudioStream) -> EditResult:
+    chunks = torch.cat([chunk.samples for chunk in stream])
+    assert torch.equal(chunks, stream.result.audio.samples)
+    return stream.result
+
+
+def streamed(parts: Parts, **chosen: object) -> EditResult:
+    pipe = EditPipeline(parts, defaults=debug.DEFAULTS, **chosen)
+    return heard(pipe.stream(SOUND, Edit.denoise(), seed=5))
+
+
+def spoken_as_a_stream(parts: Parts, **chosen: object) -> EditResult:
+    pipe = TTSPipeline(parts, defaults=debug.DEFAULTS, **chosen)
+    return heard(pipe.stream("hello there", voice=SOUND, seed=5))
+
+
 def resynthesized(parts: Parts, **chosen: object) -> EditResult:
     return Pipeline(parts, defaults=debug.DEFAULTS, **chosen).resynthesize(SOUND, seed=5)
 
@@ -53,7 +70,16 @@ def resynthesized_in_parts(parts: Parts, **chosen: object) -> EditResult:
     return Pipeline(parts, defaults=debug.DEFAULTS, **chosen).resynthesize(long, seed=5)
 
 
-PATHS = [edited, of_a_batch, iterated, spoken, resynthesized, resynthesized_in_parts]
+PATHS = [
+    edited,
+    of_a_batch,
+    iterated,
+    spoken,
+    streamed,
+    spoken_as_a_stream,
+    resynthesized,
+    resynthesized_in_parts,
+]
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.__name__)
@@ -66,6 +92,23 @@ def test_every_path_marks(parts: Parts, path: Callable[..., EditResult]) -> None
     expected = SpreadSpectrum().embed(plain.audio, payload_of(marked.seed)).samples
     torch.testing.assert_close(marked.audio.samples, expected, atol=1e-6, rtol=0)
     assert not torch.equal(marked.audio.samples, plain.audio.samples)
+
+
+def test_of_an_edited_span_only_the_new_part_is_marked(parts: Parts) -> None:
+    made = [
+        EditPipeline(parts, defaults=debug.DEFAULTS, **chosen).edit(
+            SOUND, Edit.denoise(), seed=5, span=(0.3, 0.8)
+        )
+        for chosen in ({}, {"watermarker": None})
+    ]
+    marked, plain = made
+    assert marked.watermark is not None
+    assert plain.watermark is None
+    start, end = (round(time * SOUND.sample_rate) for time in marked.span)
+    changed = marked.audio.samples != plain.audio.samples
+    assert changed[start:end].float().mean() > 0.9
+    assert not changed[:start].any()
+    assert not changed[end:].any()
 
 
 class Broken(SpreadSpectrum):
