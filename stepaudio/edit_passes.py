@@ -87,6 +87,7 @@ class EditPasses(Pipeline):
         parts: one object per stage.
         defaults: how to run unless a call says otherwise.
         name: of the model, for the provenance of what it makes.
+        watermarker: marks all sound that is made; None makes unmarked sound.
     """
 
     def _settings(
@@ -219,6 +220,7 @@ class EditPasses(Pipeline):
                     seed=job.seed,
                     timings={},
                     length_ratio=None,
+                    watermark=self._note(job.seed),
                 ),
                 ready[i].entered.num_units,
             )
@@ -263,6 +265,7 @@ class EditPasses(Pipeline):
             seed=first.seed,
             timings=run.share(1),
             length_ratio=spoken.tokens.num_units / (entered or ready.entered.num_units),
+            watermark=self._note(job.seed),
         )
 
 

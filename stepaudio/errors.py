@@ -39,6 +39,7 @@ __all__ = [
     "StepAudioError",
     "TokenError",
     "TrainingError",
+    "WatermarkError",
     "WordsError",
 ]
 
@@ -171,3 +172,7 @@ class OtherVoiceError(ConsentError):
 
 class WordsError(ConsentError):
     """The words of consent were not heard, or the policy asks that somebody listens to them."""
+
+
+class WatermarkError(StepAudioError, RuntimeError):
+    """Sound cannot be marked, or asked to be marked with something that is no payload."""

@@ -39,6 +39,7 @@ class EditPipeline(EditPasses):
         parts: one object per stage.
         defaults: how to run unless a call says otherwise.
         name: of the model, for the provenance of what it makes.
+        watermarker: marks all sound that is made; None makes unmarked sound.
     """
 
     @overload

@@ -35,6 +35,8 @@ from stepaudio.safety.consent import ConsentRecord, Purpose
 from stepaudio.safety.manifest import Action, Manifest, edit_values
 from stepaudio.safety.policy import Permit, PolicyName, SafetyPolicy, permit
 from stepaudio.safety.provenance import Provenance, history_of
+from stepaudio.safety.watermark import MarkNote, Watermarker, check_watermarker, payload_of
+from stepaudio.safety.watermark_spread import DEFAULT_WATERMARKER
 from stepaudio.safety.weights import weights_digest
 from stepaudio.seeds import choose_seeds
 from stepaudio.streaming import CodeStream, Spoken, speak_codes
@@ -57,21 +59,31 @@ class Pipeline:
             evaluation mode.
         defaults: how to run unless a call says otherwise.
         name: of the model, for the provenance of what it makes.
+        watermarker: marks all sound that is made. None makes unmarked sound, which its result
+            says; without a word there is always a mark.
 
     Raises:
         SpecMismatchError: two parts do not fit each other.
+        WatermarkError: the watermarker cannot work.
     """
 
     def __init__(
-        self, parts: Parts, *, defaults: Defaults | None = None, name: str = "unnamed"
+        self,
+        parts: Parts,
+        *,
+        defaults: Defaults | None = None,
+        name: str = "unnamed",
+        watermarker: Watermarker | None = DEFAULT_WATERMARKER,
     ) -> None:
         check_fit(parts)
+        check_watermarker(watermarker, parts.vocoder.spec.sample_rate)
         for part in vars(parts).values():
             if isinstance(part, nn.Module):
                 part.eval()
         self.parts = parts
         self.defaults = Defaults() if defaults is None else defaults
         self.name = name
+        self.watermarker = watermarker
 
     @functools.cached_property
     def weights(self) -> str:
@@ -98,6 +110,7 @@ class Pipeline:
         flow: FlowDecoder | None = None,
         vocoder: Vocoder | None = None,
         speaker: SpeakerEncoder | None = None,
+        watermarker: Watermarker | None = DEFAULT_WATERMARKER,
     ) -> Self:
         """Load a model.
 
@@ -117,6 +130,7 @@ class Pipeline:
             flow: codes to mel.
             vocoder: mel to sound.
             speaker: recordings to a description of the voice.
+            watermarker: marks all sound that is made; None makes unmarked sound.
 
         Returns:
             The pipeline.
@@ -124,6 +138,7 @@ class Pipeline:
         Raises:
             CheckpointError: no such model, or a damaged one.
             SpecMismatchError: a part passed in does not fit the others.
+            WatermarkError: the watermarker cannot work.
         """
         folder = locate(name, revision=revision, local_files_only=local_files_only)
         where = resolve_device(device)
@@ -138,7 +153,12 @@ class Pipeline:
             vocoder=vocoder,
             speaker=speaker,
         )
-        return cls(parts, defaults=load_defaults(folder), name=_model_name(name))
+        return cls(
+            parts,
+            defaults=load_defaults(folder),
+            name=_model_name(name),
+            watermarker=watermarker,
+        )
 
     def save_pretrained(self, folder: str | Path, *, force: bool = False) -> Path:
         """Write a pipeline folder, which :meth:`from_pretrained` reads.
@@ -277,10 +297,21 @@ class Pipeline:
                 voices,
                 chosen[0],
                 run,
+                watermarker=self.watermarker,
                 steps=self.defaults.steps if steps is None else steps,
                 guidance=self.defaults.guidance if guidance is None else guidance,
             )
-        result = EditResult(sound, tokens, "", (), "end", chosen[0], run.share(1), 1.0)
+        result = EditResult(
+            audio=sound,
+            tokens=tokens,
+            text="",
+            edits=(),
+            stop_reason="end",
+            seed=chosen[0],
+            timings=run.share(1),
+            length_ratio=1.0,
+            watermark=self._note(chosen[0]),
+        )
         return self._traced(result, "resynthesize", allowed, recording)
 
     def _load(self, source: AudioSource) -> Audio:
@@ -345,6 +376,7 @@ class Pipeline:
             seed=result.seed,
             policy=allowed.policy,
             consent=allowed.consent,
+            watermark=None if result.watermark is None else str(result.watermark),
             software=f"stepaudio {__version__}",
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
@@ -360,6 +392,11 @@ class Pipeline:
         """The same chunks; the result has its provenance."""
         result = yield from chunks
         return self._traced(result, action, allowed, recording)
+
+    def _note(self, seed: int) -> MarkNote | None:
+        """What the result of a seed says of its mark."""
+        marker = self.watermarker
+        return None if marker is None else MarkNote(marker.name, payload_of(seed))
 
     def _render(
         self,
@@ -377,6 +414,7 @@ class Pipeline:
             voices,
             seeds,
             run,
+            watermarker=self.watermarker,
             steps=self.defaults.steps if steps is None else steps,
             guidance=self.defaults.guidance if guidance is None else guidance,
         )
@@ -400,6 +438,7 @@ class Pipeline:
             voice,
             seed,
             run,
+            watermarker=self.watermarker,
             steps=self.defaults.steps if steps is None else steps,
             guidance=self.defaults.guidance if guidance is None else guidance,
         )

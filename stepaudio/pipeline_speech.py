@@ -33,6 +33,7 @@ class TTSPipeline(Pipeline):
         parts: one object per stage.
         defaults: how to run unless a call says otherwise.
         name: of the model, for the provenance of what it makes.
+        watermarker: marks all sound that is made; None makes unmarked sound.
     """
 
     @overload
@@ -141,7 +142,17 @@ class TTSPipeline(Pipeline):
         sounds = self._render(outputs, voices, seeds, run, steps, guidance)
         timings = run.share(len(texts))
         results = [
-            EditResult(sounds[i], outputs[i], words, (), reasons[i], seeds[i], timings, None)
+            EditResult(
+                audio=sounds[i],
+                tokens=outputs[i],
+                text=words,
+                edits=(),
+                stop_reason=reasons[i],
+                seed=seeds[i],
+                timings=timings,
+                length_ratio=None,
+                watermark=self._note(seeds[i]),
+            )
             for i, words in enumerate(texts)
         ]
         traced = [self._traced(result, "speak", allowed, None) for result in results]
@@ -230,9 +241,16 @@ class TTSPipeline(Pipeline):
         (prompt,) = self._prompts([text], voice, voice_text)
         limit = sampling.max_new_tokens
         spoken = yield from self._speak(prompt, limit, voice, sampling, seed, run, steps, guidance)
-        timings = run.share(1)
         result = EditResult(
-            spoken.audio, spoken.tokens, text, (), spoken.reason, seed, timings, None
+            audio=spoken.audio,
+            tokens=spoken.tokens,
+            text=text,
+            edits=(),
+            stop_reason=spoken.reason,
+            seed=seed,
+            timings=run.share(1),
+            length_ratio=None,
+            watermark=self._note(seed),
         )
         return self._traced(result, "speak", allowed, None)
 

@@ -15,6 +15,7 @@ from stepaudio.errors import CancelledError, OutputExistsError
 from stepaudio.safety.content_credentials import embed, require_c2pa
 from stepaudio.safety.provenance import Provenance, file_hash, sidecar_path
 from stepaudio.safety.store import TrustStore
+from stepaudio.safety.watermark import MarkNote
 from stepaudio.types import SpeechTokens, StopReason
 
 __all__ = ["STAGES", "Cancel", "EditResult", "Progress", "Run"]
@@ -48,6 +49,8 @@ class EditResult:
             nothing was put in.
         span: seconds from and to which ``audio`` is new; None if all of it is.
         provenance: where the recording comes from; None if no pipeline made it.
+        watermark: what the new sound is marked with; None if the pipeline was built without a
+            watermarker.
     """
 
     audio: Audio
@@ -60,6 +63,7 @@ class EditResult:
     length_ratio: float | None
     span: tuple[float, float] | None = None
     provenance: Provenance | None = None
+    watermark: MarkNote | None = None
 
     def save(
         self,

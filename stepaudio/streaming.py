@@ -20,8 +20,9 @@ from stepaudio.audio import Audio
 from stepaudio.errors import CancelledError, EditError
 from stepaudio.interfaces import FlowDecoder, SpeechLM, Vocoder
 from stepaudio.result import EditResult, Run
+from stepaudio.safety.watermark import Watermarker
 from stepaudio.seeds import seeded
-from stepaudio.synthesis import finished, near, read_codes
+from stepaudio.synthesis import finished, joined, near, read_codes
 from stepaudio.types import SamplingParams, SpeechTokens, StopReason, VoicePrompt
 
 __all__ = ["AudioStream", "CodeStream", "Spoken", "speak_codes"]
@@ -193,6 +194,7 @@ def speak_codes(
     seed: int,
     run: Run,
     *,
+    watermarker: Watermarker | None,
     steps: int | None = None,
     guidance: float | None = None,
 ) -> Generator[Audio, None, Spoken]:
@@ -208,6 +210,7 @@ def speak_codes(
         voice: to speak in.
         seed: of the sound.
         run: clock, progress and cancellation.
+        watermarker: marks the sound before it is given away; None leaves it unmarked.
         steps: solver steps of the flow.
         guidance: guidance rate of the flow.
 
@@ -218,6 +221,7 @@ def speak_codes(
     Raises:
         CancelledError: the caller asked to stop.
         GenerationError: see :meth:`CodeStream.write`.
+        WatermarkError: the watermarker failed.
     """
     sounds: list[Audio] = []
     with ExitStack() as stages:
@@ -246,8 +250,7 @@ def speak_codes(
                 )
             )
         )
-        for sound in finished(waves, vocoder):
+        for sound in finished(waves, vocoder, watermarker, seed):
             sounds.append(sound)
             yield sound
-    whole = torch.cat([sound.samples for sound in sounds])
-    return Spoken(Audio(whole, vocoder.spec.sample_rate), codes.tokens, codes.reason)
+    return Spoken(joined(sounds), codes.tokens, codes.reason)

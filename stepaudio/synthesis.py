@@ -17,6 +17,7 @@ from stepaudio.batching import TOGETHER_SECONDS, group_by_length
 from stepaudio.errors import CancelledError, GenerationError, PromptError, TokenError
 from stepaudio.interfaces import FlowDecoder, SpeechLM, Vocoder
 from stepaudio.result import Run
+from stepaudio.safety.watermark import Watermarker, mark
 from stepaudio.seeds import seeded
 from stepaudio.tokenizers.interleave import deinterleave, truncate_ids
 from stepaudio.types import LMSpec, SamplingParams, SpeechTokens, StopReason, VoicePrompt
@@ -25,6 +26,7 @@ __all__ = [
     "check_room",
     "draw_codes",
     "finished",
+    "joined",
     "near",
     "read_codes",
     "render",
@@ -161,6 +163,7 @@ def render(
     seeds: Sequence[int],
     run: Run,
     *,
+    watermarker: Watermarker | None,
     steps: int | None = None,
     guidance: float | None = None,
 ) -> list[Audio]:
@@ -176,6 +179,7 @@ def render(
         voices: per sample.
         seeds: per sample.
         run: clock, progress and cancellation.
+        watermarker: marks the sound before it is given away; None leaves it unmarked.
         steps: solver steps of the flow.
         guidance: guidance rate of the flow.
 
@@ -184,6 +188,7 @@ def render(
 
     Raises:
         CancelledError: the caller asked to stop.
+        WatermarkError: the watermarker failed.
     """
     lengths = [a.seconds + b.tokens.seconds for a, b in zip(tokens, voices, strict=True)]
     groups = group_by_length(lengths, TOGETHER_SECONDS)
@@ -206,7 +211,7 @@ def render(
             samples = vocoder.synthesize(
                 near(found[i], vocoder)[None], generator=seeded(seed, "vocoder")
             )[0]
-            recordings += finished([samples], vocoder)
+            recordings.append(joined(finished([samples], vocoder, watermarker, seed)))
             report(i + 1)
     return recordings
 
@@ -219,6 +224,7 @@ def render_parts(
     seed: int,
     run: Run,
     *,
+    watermarker: Watermarker | None,
     steps: int | None = None,
     guidance: float | None = None,
 ) -> Audio:
@@ -234,6 +240,7 @@ def render_parts(
         voices: per part.
         seed: of the whole.
         run: clock, progress and cancellation.
+        watermarker: marks the sound before it is given away; None leaves it unmarked.
         steps: solver steps of the flow.
         guidance: guidance rate of the flow.
 
@@ -242,6 +249,7 @@ def render_parts(
 
     Raises:
         CancelledError: the caller asked to stop.
+        WatermarkError: the watermarker failed.
     """
     mels = []
     noise = seeded(seed, "flow")
@@ -259,23 +267,42 @@ def render_parts(
                 yield near(mel, vocoder)
 
         pieces = vocoder.stream(heard(), generator=seeded(seed, "vocoder"))
-        samples = torch.cat([piece.cpu() for piece in pieces])
-    return next(finished([samples], vocoder))
+        return joined(finished(pieces, vocoder, watermarker, seed))
 
 
-def finished(pieces: Iterable[Tensor], vocoder: Vocoder) -> Iterator[Audio]:
+def finished(
+    pieces: Iterable[Tensor], vocoder: Vocoder, watermarker: Watermarker | None, seed: int
+) -> Iterator[Audio]:
     """The one door through which sound leaves every pipeline.
 
     Args:
         pieces: ``[s]`` consecutive samples of one recording: all of them, or as they are made.
         vocoder: that made them.
+        watermarker: marks them; None leaves them unmarked.
+        seed: of the recording, from which its payload is made.
 
     Yields:
-        As many pieces, without the empty ones.
+        Pieces that together are as long, none of them empty.
+
+    Raises:
+        WatermarkError: the watermarker failed.
     """
-    for samples in pieces:
-        if len(samples):
-            yield Audio(samples, vocoder.spec.sample_rate)
+    rate = vocoder.spec.sample_rate
+    for samples in mark(pieces, watermarker, seed, rate):
+        yield Audio(samples, rate)
+
+
+def joined(pieces: Iterable[Audio]) -> Audio:
+    """Consecutive pieces as one recording.
+
+    Args:
+        pieces: at least one, all of the same rate.
+
+    Returns:
+        The recording.
+    """
+    sounds = list(pieces)
+    return Audio(torch.cat([sound.samples for sound in sounds]), sounds[0].sample_rate)
 
 
 def read_codes(stream: Sequence[int], spec: LMSpec, sample: int = 0) -> SpeechTokens:

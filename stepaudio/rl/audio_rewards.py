@@ -87,6 +87,8 @@ class Renderer:
             Run(),
             steps=self.pipeline.defaults.steps,
             guidance=self.pipeline.defaults.guidance,
+            # Nobody but the instruments hears these.
+            watermarker=None,
         )
         found = {
             i: Sample(

@@ -14,6 +14,8 @@ from stepaudio.safety.keys import key_name
 from stepaudio.safety.manifest import SignedManifest
 from stepaudio.safety.provenance import Provenance, Sidecar, file_hash, sidecar_path
 from stepaudio.safety.store import TrustStore
+from stepaudio.safety.watermark import Detection, MarkNote
+from stepaudio.safety.watermark_spread import DEFAULT_WATERMARKER
 
 __all__ = ["Finding", "Verdict", "verify"]
 
@@ -27,8 +29,8 @@ class Finding:
     """One thing that is known.
 
     Attributes:
-        topic: ``credentials``, ``provenance``, ``signature``, ``signer``, ``sound``, ``chain``,
-            ``origin`` or ``step``.
+        topic: ``watermark``, ``credentials``, ``provenance``, ``signature``, ``signer``, ``sound``,
+            ``chain``, ``origin`` or ``step``.
         standing: how well it is known.
         words: a sentence.
     """
@@ -62,7 +64,7 @@ class Verdict:
 
 
 def verify(recording: Path, store: TrustStore) -> Verdict:
-    """Look at the provenance beside a recording, or else at that inside.
+    """Listen for a mark, and look at the provenance beside a recording, or else at that inside.
 
     Args:
         recording: a sound file.
@@ -77,13 +79,14 @@ def verify(recording: Path, store: TrustStore) -> Verdict:
     sound = Audio.load(recording)
     beside = sidecar_path(recording)
     inside = read(recording)
+    heard = DEFAULT_WATERMARKER.detect(sound)
     findings = [] if inside is None else [_credentials(inside)]
     if beside.is_file():
         try:
             sidecar = Sidecar.load(beside)
         except RecordError as error:
             damaged = Finding("provenance", "bad", f"What lies beside it is damaged: {error}.")
-            return Verdict((*findings, damaged))
+            return Verdict((_mark(heard), *findings, damaged))
         intact, keys, history = sidecar.intact, sidecar.keys, sidecar.provenance
         whole = file_hash(recording) == sidecar.file
     elif inside is not None and inside.provenance is not None:
@@ -92,13 +95,32 @@ def verify(recording: Path, store: TrustStore) -> Verdict:
     else:
         words = (
             f"There is no {beside.name} beside it. It may be a recording of a person, or "
-            "synthetic speech whose provenance was taken away: nothing can be said."
+            "synthetic speech whose provenance was taken away: it says nothing of its history."
         )
-        return Verdict((*findings, Finding("provenance", "unknown", words)))
+        return Verdict((_mark(heard), *findings, Finding("provenance", "unknown", words)))
+    findings.insert(0, _mark(heard, history))
     findings += [_signature(intact), _signers(keys, store), _sound(whole, history, sound)]
     findings += [_chain(history), _origin(history)]
     findings += [_step(number, one) for number, one in enumerate(history.chain, 1)]
     return Verdict(tuple(findings))
+
+
+def _mark(heard: Detection, history: Provenance | None = None) -> Finding:
+    """What the sound itself says, which outlives the file it was saved in."""
+    if not heard.found:
+        words = (
+            "No watermark of this library was heard: it did not make the sound, or the mark was "
+            "damaged, or there is too little sound to tell."
+        )
+        return Finding("watermark", "unknown", words)
+    words = "The sound carries the watermark of this library"
+    if heard.payload is None:
+        return Finding("watermark", "good", f"{words}; its number cannot be read.")
+    note = str(MarkNote(DEFAULT_WATERMARKER.name, heard.payload))
+    steps = [] if history is None else [link.manifest.watermark for link in history.chain]
+    if note in steps:
+        return Finding("watermark", "good", f"{words}, {note}, as step {steps.index(note) + 1}.")
+    return Finding("watermark", "good", f"{words}, {note}.")
 
 
 def _credentials(inside: Credentials) -> Finding:

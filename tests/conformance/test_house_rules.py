@@ -68,7 +68,7 @@ def test_public_names_are_listed(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["convert", "data", "decoder", "lm", "rl", "tokenizers", "training"]
+    "package", ["convert", "data", "decoder", "lm", "rl", "safety", "tokenizers", "training"]
 )
 def test_a_package_says_what_each_file_holds(package: str) -> None:
     text = (PACKAGE / package / "__init__.py").read_text(encoding="utf-8")

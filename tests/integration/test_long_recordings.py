@@ -77,10 +77,9 @@ def test_parts_in_another_voice(pipe: EditPipeline, decoded: list[tuple[float, f
     assert {prompt for _, prompt in decoded} == {voice.tokens.seconds}
 
 
-def test_parts_join_without_a_seam(
-    pipe: EditPipeline, parts: Parts, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parts_join_without_a_seam(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     """The samples are those of one pass of the vocoder over the mel of all parts."""
+    pipe = EditPipeline(parts, defaults=debug.DEFAULTS, watermarker=None)
     mels = []
     decode = TokenFlowDecoder.decode
 

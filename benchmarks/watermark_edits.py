@@ -1,0 +1,91 @@
+"""The watermark in the pipeline: its share of an edit's time, and what a second edit leaves of it.
+
+    python benchmarks/watermark_edits.py FOLDER... [-o FILE.json] [--count N]
+
+Edits recordings with the embedded model, edits the results again, and listens to all of them. The
+folders are those of ``watermark.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from distortions import RATE, opus
+from watermark import SEED, as_audio, recordings
+
+import stepaudio
+from stepaudio import Edit, EditPipeline, EditResult
+from stepaudio.safety.watermark import Watermarker, payload_of
+from stepaudio.safety.watermark_spread import DEFAULT_WATERMARKER
+
+
+def reads(marker: Watermarker, result: EditResult, seed: int) -> dict[str, Any]:
+    """Whether a result tells the seed of its run, as it is and after Opus, or that of another."""
+    sound = result.audio.resample(RATE)
+    coded = as_audio(opus(sound.samples.double().numpy(), None))
+    heard, after = marker.detect(sound), marker.detect(coded)
+    return {
+        "seconds": round(sound.seconds, 2),
+        "score": round(heard.score, 2),
+        "read": heard.payload == payload_of(seed),
+        "score_after_opus": round(after.score, 2),
+        "read_after_opus": after.payload == payload_of(seed),
+    }
+
+
+def main() -> None:
+    """Edit, edit again, listen."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folders", type=Path, nargs="+")
+    parser.add_argument("-o", "--out")
+    parser.add_argument("--count", type=int, default=20)
+    args = parser.parse_args()
+    pipeline = EditPipeline.from_pretrained(device="cpu")
+    marker = DEFAULT_WATERMARKER
+    first_edits, second_edits, shares = [], [], []
+    for _, sound in zip(range(args.count), recordings(args.folders, 3.0), strict=False):
+        once = pipeline.edit(as_audio(sound), Edit.denoise(), seed=SEED)
+        again = pipeline.edit(once.audio, Edit.denoise(), seed=SEED + 1)
+        first_edits.append(reads(marker, once, SEED))
+        second_edits.append(reads(marker, again, SEED + 1))
+        start = time.perf_counter()
+        marker.embed(once.audio, 0)
+        shares.append((time.perf_counter() - start) / once.seconds_spent)
+        print(first_edits[-1], second_edits[-1], shares[-1], file=sys.stderr, flush=True)
+    # The mark of the first edit alone, after its sound was encoded and spoken anew, unmarked.
+    silent = EditPipeline(pipeline.parts, defaults=pipeline.defaults, watermarker=None)
+    sounds = recordings(args.folders, 3.0)
+    left = [
+        marker.detect(silent.resynthesize(marker.embed(as_audio(sound), 0), seed=SEED).audio).score
+        for _, sound in zip(range(args.count), sounds, strict=False)
+    ]
+    report = {
+        "machine": platform.platform(),
+        "cores": os.cpu_count(),
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "stepaudio": stepaudio.__version__,
+        "scheme": marker.name,
+        "seed": SEED,
+        "edits": len(first_edits),
+        "share_of_an_edit": round(sorted(shares)[len(shares) // 2], 4),
+        "first_edit": first_edits,
+        "second_edit": second_edits,
+        "scores_left_by_resynthesis": [round(score, 2) for score in left],
+    }
+    text = json.dumps(report, indent=2)
+    print(text)
+    if args.out:
+        Path(args.out).write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
