@@ -1,16 +1,25 @@
 """Trust: who allowed their voice to be used, where a recording comes from, and a mark in the sound.
 
-`consent` the speaker's signed record; `phrases` what the speaker is asked to say; `matching`
-whether it is that voice; `policy` what needs consent. `canonical` what is signed, as bytes;
-`keys` Ed25519; `audit` the log; `store` the folder of a machine that holds all three.
-`enrolment` takes a consent down. `manifest` one step of a recording's history; `provenance` the
-chain of them beside a file; `content_credentials` the same inside the file, as C2PA; `weights`
-which model it was; `verification` what a file can prove, in plain words.
-
-`watermark` what a watermarker is, and the door through which sound leaves a pipeline;
-`watermark_spread` the built-in one, which marks, finds, reads and localises; `watermark_pattern`
-its keyed pattern of time and frequency; `watermark_code` the error-correcting code of its payload;
-`watermark_embed` lays the pattern under the sound; `watermark_search` finds its place and speed.
+- :mod:`~stepaudio.safety.consent`: the speaker's signed record
+- :mod:`~stepaudio.safety.phrases`: what the speaker is asked to say
+- :mod:`~stepaudio.safety.enrolment`: takes a consent down
+- :mod:`~stepaudio.safety.matching`: whether it is that voice
+- :mod:`~stepaudio.safety.policy`: what needs consent
+- :mod:`~stepaudio.safety.canonical`: what is signed, as bytes
+- :mod:`~stepaudio.safety.keys`: Ed25519
+- :mod:`~stepaudio.safety.audit`: the log that shows changes and cuts
+- :mod:`~stepaudio.safety.store`: the folder of a machine that holds keys, records and log
+- :mod:`~stepaudio.safety.manifest`: one step of a recording's history
+- :mod:`~stepaudio.safety.provenance`: the chain of steps beside a file
+- :mod:`~stepaudio.safety.content_credentials`: the same inside the file, as C2PA
+- :mod:`~stepaudio.safety.weights`: which model it was
+- :mod:`~stepaudio.safety.verification`: what a file can prove, in plain words
+- :mod:`~stepaudio.safety.watermark`: what a watermarker is, and the door through which sound leaves
+- :mod:`~stepaudio.safety.watermark_spread`: the built-in one: marks, finds, reads, localises
+- :mod:`~stepaudio.safety.watermark_pattern`: its keyed pattern of time and frequency
+- :mod:`~stepaudio.safety.watermark_code`: the error-correcting code of its payload
+- :mod:`~stepaudio.safety.watermark_embed`: laying the pattern under the sound, piece by piece
+- :mod:`~stepaudio.safety.watermark_search`: finding its place and speed
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def iterated(parts: Parts, **chosen: object) -> EditResult:
 
 def spoken(parts: Parts, **chosen: object) -> EditResult:
     pipe = TTSPipeline(parts, defaults=debug.DEFAULTS, **chosen)
-    return pipe.speak("hello there", voice=SOUND, seed=5)
+    return pipe.speak("hello there", voice=SOUND, seed=5, policy="research")
 
 
 def heard(stream: AudioStream) -> EditResult:
@@ -58,7 +58,7 @@ def streamed(parts: Parts, **chosen: object) -> EditResult:
 
 def spoken_as_a_stream(parts: Parts, **chosen: object) -> EditResult:
     pipe = TTSPipeline(parts, defaults=debug.DEFAULTS, **chosen)
-    return heard(pipe.stream("hello there", voice=SOUND, seed=5))
+    return heard(pipe.stream("hello there", voice=SOUND, seed=5, policy="research"))
 
 
 def resynthesized(parts: Parts, **chosen: object) -> EditResult:

@@ -57,7 +57,8 @@ def manifest(tmp_path: Path) -> Path:
         name = f"{corpus}{speaker}{len(rows)}.wav"
         hiss = 3e-4 * np.random.default_rng(len(rows)).standard_normal(len(samples))
         soundfile.write(tmp_path / name, samples + hiss, RATE)
-        rows.append({"path": name, "set": corpus, "emotion": kind, "speaker": speaker, **more})
+        facts = {"set": corpus, "emotion": kind, "speaker": speaker}
+        rows.append({"id": name, "path": name, **facts, **more})
 
     for n in range(4):
         row("nonverbal:laughing", "sounds", f"p{n}", np.pad(laugh(n), 4000))

@@ -19,6 +19,8 @@ from stepaudio.safety.manifest import Manifest, edit_values
 from stepaudio.safety.provenance import Provenance, file_hash, history_of, sidecar_path
 from stepaudio.safety.store import TrustStore
 from stepaudio.safety.verification import Verdict, verify
+from stepaudio.safety.watermark import MarkNote
+from stepaudio.safety.watermark_spread import SpreadSpectrum
 from stepaudio.safety.weights import weights_digest
 
 
@@ -99,14 +101,14 @@ def test_a_good_file(tmp_path: Path, store: TrustStore) -> None:
     assert verdict.proven
     assert not verdict.contradicted
     words = [one.words for one in verdict.findings]
-    assert words[:4] == [
+    assert words[1:5] == [
         "The provenance is as it was signed.",
         "It was signed by this machine.",
         "The file is, byte for byte, the one that was saved.",
         "The chain is whole: 2 steps, each from the sound before.",
     ]
-    assert words[4].startswith(f"It began with the recording {sound(0).digest()[:16]}…; what that")
-    assert words[6] == (
+    assert words[5].startswith(f"It began with the recording {sound(0).digest()[:16]}…; what that")
+    assert words[7] == (
         "Step 2, 2026-11-22T12:00:00+00:00: edit (emotion sad (strength 2)) with stepaudio 0, "
         "model embedded (abababab), seed -3, policy standard, consent cccccccccccccccc, watermark "
         "00c0ffee."
@@ -115,10 +117,26 @@ def test_a_good_file(tmp_path: Path, store: TrustStore) -> None:
 
 def test_no_sidecar_says_nothing(tmp_path: Path, store: TrustStore) -> None:
     verdict = verify(sound(1).save(tmp_path / "a.wav"), store)
-    assert standing(verdict) == {"provenance": "unknown"}
+    assert standing(verdict) == {"watermark": "unknown", "provenance": "unknown"}
     assert not verdict.proven
     assert not verdict.contradicted
     assert not store.folder.exists()  # looking makes no key
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [("payload", "as step 1."), ("other", "carries the watermark of this library, spread")],
+)
+def test_a_marked_sound(tmp_path: Path, store: TrustStore, named: str, told: str) -> None:
+    marker = SpreadSpectrum()
+    noise = torch.randn(72000, generator=torch.Generator().manual_seed(0)) * 0.1
+    made = marker.embed(Audio(noise, 24000), 0xC0FFEE)
+    note = str(MarkNote(marker.name, 0xC0FFEE if named == "payload" else 7))
+    path = saved(tmp_path, Provenance(()).then(step(made, None, watermark=note)), made, store.key)
+    finding = verify(path, store).findings[0]
+    assert (finding.topic, finding.standing) == ("watermark", "good")
+    assert told in finding.words
+    assert ("as step" in finding.words) == (named == "payload")
 
 
 def test_other_sound(tmp_path: Path, store: TrustStore) -> None:
@@ -179,7 +197,7 @@ def test_damaged_sidecar(tmp_path: Path, store: TrustStore) -> None:
     path = sound(1).save(tmp_path / "a.wav")
     sidecar_path(path).write_text("{}")
     verdict = verify(path, store)
-    assert standing(verdict) == {"provenance": "bad"}
+    assert standing(verdict) == {"watermark": "unknown", "provenance": "bad"}
     assert history_of(Audio.load(path)).chain == ()
 
 
