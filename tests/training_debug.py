@@ -13,7 +13,7 @@ from torch import nn
 
 from stepaudio.lm.step1 import Step1Config, Step1LM
 from stepaudio.seeds import scoped_seed, seeded
-from stepaudio.training.config import RunConfig
+from stepaudio.training.config import TrainingConfig
 from stepaudio.training.loop import train
 from stepaudio.training.metrics import read_metrics
 from stepaudio.training.sft import SFT, SFTConfig
@@ -80,7 +80,7 @@ class Toy(Stage[torch.Tensor]):
 
     steps = 6
 
-    def __init__(self, config: RunConfig, sizes: Sequence[int] = (1, 4, 3)) -> None:
+    def __init__(self, config: TrainingConfig, sizes: Sequence[int] = (1, 4, 3)) -> None:
         self.config, self.sizes = config, sizes
         with scoped_seed(0, CPU):
             self.model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))

@@ -13,7 +13,7 @@ from stepaudio.cli.options import AsJson
 from stepaudio.cli.screen import Screen, tell
 
 if TYPE_CHECKING:
-    from stepaudio.training.config import RunConfig
+    from stepaudio.training.config import TrainingConfig
     from stepaudio.training.stage import Stage
 
 __all__ = ["dpo", "grpo", "ppo", "reward", "run_stage", "sft"]
@@ -86,7 +86,7 @@ def grpo(
 
 def run_stage(
     name: str,
-    config_class: type[RunConfig],
+    config_class: type[TrainingConfig],
     build: Callable[[Any], Stage[Any]],
     path: Path | None,
     settings: list[str] | None,

@@ -29,7 +29,7 @@ from stepaudio.rl.reward_choice import RewardChoice
 from stepaudio.rl.rewards import Reward, WeightedRewards
 from stepaudio.rl.rollout import Drawn, roll_out
 from stepaudio.seeds import derive_seed, seeded
-from stepaudio.training.config import RunConfig
+from stepaudio.training.config import TrainingConfig
 from stepaudio.training.schedule import cosine_rate
 from stepaudio.training.stage import Mean, Stage
 from stepaudio.types import SamplingParams
@@ -47,7 +47,7 @@ _EQUAL = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnlineConfig(RunConfig):
+class OnlineConfig(TrainingConfig):
     """Settings of a training that learns from its own responses.
 
     The paper names the rates, the clip, the KL coefficient and the warm-up of the critic; numbers

@@ -1,6 +1,6 @@
 """Settings of a training: frozen dataclasses, read from TOML, changed by ``key=value``.
 
-A stage adds its own settings in a subclass of :class:`RunConfig`. The field's type says what a
+A stage adds its own settings in a subclass of :class:`TrainingConfig`. The field's type says what a
 file may hold: numbers, strings, booleans, literals, tuples, tables for nested dataclasses, and
 ``none`` for what is optional.
 """
@@ -19,13 +19,13 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from stepaudio.errors import ConfigError, MissingExtraError
 
-__all__ = ["RunConfig", "build_config", "load_config"]
+__all__ = ["TrainingConfig", "build_config", "load_config"]
 
 C = TypeVar("C")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class TrainingConfig:
     """What every stage has in common.
 
     Attributes:

@@ -34,24 +34,24 @@ from stepaudio.training.checkpoint import (
     whole_weights,
     write_folder,
 )
-from stepaudio.training.config import RunConfig
+from stepaudio.training.config import TrainingConfig
 from stepaudio.training.metrics import MetricsLog, draw_curves, read_metrics
 from stepaudio.training.stage import Group, Stage
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-__all__ = ["Progress", "train"]
+__all__ = ["StepProgress", "train"]
 
 #: Called after every step with the steps done, the steps in all, and the row of the log.
-Progress = Callable[[int, int, Mapping[str, float]], None]
+StepProgress = Callable[[int, int, Mapping[str, float]], None]
 
 #: Seconds between two pictures of a run that goes on.
 _DRAW_EVERY = 60.0
 _RUN, _MODEL, _CHECKPOINTS = "run.json", "model", "checkpoints"
 
 
-def train(stage: Stage[Any], *, force: bool = False, progress: Progress | None = None) -> Path:
+def train(stage: Stage[Any], *, force: bool = False, progress: StepProgress | None = None) -> Path:
     """Train, or go on where a run with the same settings stopped.
 
     In a program started by ``torchrun`` or ``accelerate launch`` every process calls it.
@@ -85,7 +85,9 @@ def train(stage: Stage[Any], *, force: bool = False, progress: Progress | None =
     return model_folder
 
 
-def _run(stage: Stage[Any], accelerator: Accelerator, out: Path, progress: Progress | None) -> None:
+def _run(
+    stage: Stage[Any], accelerator: Accelerator, out: Path, progress: StepProgress | None
+) -> None:
     config, groups = stage.config, stage.groups()
     optimizer = torch.optim.AdamW(
         [{"params": list(g.parameters), "weight_decay": g.weight_decay} for g in groups],
@@ -191,7 +193,7 @@ def _number(group: int) -> str:
     return "" if group == 0 else f"_{group + 1}"
 
 
-def _accelerator(config: RunConfig) -> Accelerator:
+def _accelerator(config: TrainingConfig) -> Accelerator:
     try:
         from accelerate import Accelerator
     except ImportError as error:

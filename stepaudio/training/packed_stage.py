@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from stepaudio.errors import ConfigError
 from stepaudio.seeds import seeded
-from stepaudio.training.config import RunConfig
+from stepaudio.training.config import TrainingConfig
 from stepaudio.training.lora import LoraSettings
 from stepaudio.training.packing import LazyBatches, plan_packs
 from stepaudio.training.stage import Stage
@@ -20,7 +20,7 @@ B = TypeVar("B")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PackedConfig(RunConfig):
+class PackedConfig(TrainingConfig):
     """Settings of a stage that reads rows from a file.
 
     Attributes:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
-from stepaudio.training.config import RunConfig
+from stepaudio.training.config import TrainingConfig
 from stepaudio.training.schedule import cosine_rate
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Stage(ABC, Generic[B]):
     """
 
     model: nn.Module
-    config: RunConfig
+    config: TrainingConfig
 
     @property
     @abstractmethod

@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 
 from stepaudio.errors import ConfigError
-from stepaudio.training.config import RunConfig, load_config
+from stepaudio.training.config import TrainingConfig, load_config
 from stepaudio.training.lora import LoraSettings
 from stepaudio.training.schedule import cosine_rate
 from stepaudio.training.sft import SFTConfig
@@ -21,7 +21,7 @@ class Inner:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(RunConfig):
+class Config(TrainingConfig):
     data: str
     mode: Literal["fast", "slow"] = "fast"
     inner: Inner | None = None

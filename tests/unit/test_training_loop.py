@@ -15,7 +15,7 @@ from training_debug import Toy, losses
 
 from stepaudio.errors import CheckpointError, OutputExistsError, TrainingError
 from stepaudio.training import checkpoint, loop
-from stepaudio.training.config import RunConfig
+from stepaudio.training.config import TrainingConfig
 from stepaudio.training.loop import train
 from stepaudio.training.metrics import read_metrics
 from stepaudio.training.stage import Group, Mean
@@ -28,8 +28,8 @@ def _no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(loop, "draw_curves", lambda rows, path: None)
 
 
-def config(folder: Path, **chosen: Any) -> RunConfig:
-    return RunConfig(
+def config(folder: Path, **chosen: Any) -> TrainingConfig:
+    return TrainingConfig(
         **{"output": str(folder), "learning_rate": 0.05, "save_every": 2, "device": "cpu", **chosen}
     )
 
