@@ -3,7 +3,7 @@
 #   make test    checks, tests, documentation
 #   make check   linters, types, direction of imports, docstrings
 #   make docs    build the documentation
-#   make bench   run the benchmarks
+#   make bench   time and memory of every stage
 
 PYTHON ?= python3
 # Anything pip needs to find packages, e.g. an index with CPU-only torch wheels.
@@ -48,7 +48,7 @@ demo: $(INSTALLED)
 	$(BIN)/stepaudio plot docs/audio/demo.flac demo/whisper.wav -o demo/whisper.png --force
 
 bench: $(INSTALLED)
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	$(BIN)/python benchmarks/stages.py
 
 clean:
 	rm -rf $(VENV) docs/_build build dist demo

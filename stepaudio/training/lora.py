@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,9 +63,10 @@ def add_lora(model: nn.Module, settings: LoraSettings, seed: int) -> None:
             "LoRA needs peft; install it with: pip install 'stepaudio[train,lora]'"
         ) from error
     # alpha is a whole number in peft's signature only.
+    alpha: Any = settings.alpha
     config = LoraConfig(
         r=settings.rank,
-        lora_alpha=settings.alpha,  # type: ignore[arg-type]
+        lora_alpha=alpha,
         lora_dropout=settings.dropout,
         target_modules=list(settings.targets),
     )
