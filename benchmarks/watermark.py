@@ -68,7 +68,7 @@ def interval(hits: int, count: int) -> list[float]:
     z, share = 1.96, hits / count
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count**2)) / (1 + z * z / count)
-    return [round(middle - half, 4), round(middle + half, 4)]
+    return [round(max(0.0, middle - half), 4), round(min(1.0, middle + half), 4)]
 
 
 def quality(marked: Samples, plain: Samples) -> dict[str, float]:
@@ -76,11 +76,14 @@ def quality(marked: Samples, plain: Samples) -> dict[str, float]:
     noise = np.sum((marked - plain) ** 2)
     found = {"snr": float(10 * np.log10(np.sum(plain**2) / noise))}
     try:
-        from pesq import pesq
+        from pesq import NoUtterancesError, pesq
     except ImportError:
         return found
     pair = [soxr.resample(sound, RATE, 16000) for sound in (plain, marked)]
-    return {**found, "pesq": float(pesq(16000, *pair, "wb"))}
+    try:
+        return {**found, "pesq": float(pesq(16000, *pair, "wb"))}
+    except NoUtterancesError:
+        return found
 
 
 def listen(
@@ -160,11 +163,14 @@ def main() -> None:
     spent = (time.process_time() - start) / (len(plain) * args.seconds)
     report["embed_seconds_per_second"] = round(spent, 4)
     judged = [quality(a, b) for a, b in zip(marked[:JUDGED], plain, strict=False)]
-    for name in judged[0]:
-        values = [one[name] for one in judged]
+    for name in ("snr", "pesq"):
+        values = [one[name] for one in judged if name in one]
+        if not values:
+            continue
         report[name] = {
             "mean": round(float(np.mean(values)), 2),
             "lowest_5_percent": round(float(np.percentile(values, 5)), 2),
+            "recordings": len(values),
         }
     report["marked"] = len(marked)
     report["after"] = {}
