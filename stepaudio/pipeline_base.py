@@ -37,7 +37,7 @@ from stepaudio.safety.policy import Permit, PolicyName, SafetyPolicy, permit
 from stepaudio.safety.provenance import Provenance, history_of
 from stepaudio.safety.watermark import MarkNote, Watermarker, check_watermarker, payload_of
 from stepaudio.safety.watermark_spread import DEFAULT_WATERMARKER
-from stepaudio.safety.weights import weights_digest
+from stepaudio.safety.weights import sampled_digest
 from stepaudio.seeds import choose_seeds
 from stepaudio.streaming import CodeStream, Spoken, speak_codes
 from stepaudio.synthesis import render, render_parts
@@ -88,12 +88,12 @@ class Pipeline:
     @functools.cached_property
     def weights(self) -> str:
         """Digest of the weights of all parts; see :func:`stepaudio.safety.weights`."""
-        return weights_digest(*vars(self.parts).values())
+        return sampled_digest(*vars(self.parts).values())
 
     @functools.cached_property
     def encoder(self) -> str:
         """Digest of the speaker encoder, which the fingerprints of consent records name."""
-        return weights_digest(self.parts.speaker)
+        return sampled_digest(self.parts.speaker)
 
     @classmethod
     def from_pretrained(

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from stepaudio.audio import Audio
 from stepaudio.locate import locate
 from stepaudio.parts import load_part
-from stepaudio.safety.weights import weights_digest
+from stepaudio.safety.weights import sampled_digest
 from stepaudio.voice import embed_voice
 
 Row = dict[str, Any]
@@ -235,7 +235,7 @@ def main() -> None:
         and (not args.sets or row["set"] in args.sets)
     ]
     encoder = load_part(locate(args.model), "speaker")
-    name = weights_digest(encoder)
+    name = sampled_digest(encoder)
     if args.keep and args.keep.exists():
         with np.load(args.keep, allow_pickle=False) as kept:
             if str(kept["encoder"]) != name or kept["ids"].tolist() != [r["id"] for r in rows]:

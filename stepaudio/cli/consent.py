@@ -239,7 +239,7 @@ def _listen_to_voices(
     from stepaudio.locate import locate
     from stepaudio.parts import load_part
     from stepaudio.safety.enrolment import HeardVoice
-    from stepaudio.safety.weights import weights_digest
+    from stepaudio.safety.weights import sampled_digest
     from stepaudio.voice import embed_voice
 
     sounds = [Audio.load(path).require_sound() for path in (spoken, voice)]
@@ -251,7 +251,7 @@ def _listen_to_voices(
             HeardVoice(embed_voice(voice_stretch(sound), encoder), sound.digest())
             for sound in sounds
         )
-    return said, prompt, weights_digest(encoder)
+    return said, prompt, sampled_digest(encoder)
 
 
 def _words(request: Request, spoken: Path, whisper: str | None) -> WordsLevel:

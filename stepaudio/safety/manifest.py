@@ -47,7 +47,7 @@ class Manifest:
         edits: one object per edit: kind, label, text, strength.
         span: seconds from and to which the sound is new; None if all of it is.
         model: what the caller calls it; the embedded one is ``"embedded"``.
-        weights: see :func:`stepaudio.safety.weights.weights_digest`.
+        weights: see :func:`stepaudio.safety.weights.sampled_digest`.
         seed: repeats the result.
         policy: name of the :class:`stepaudio.safety.policy.SafetyPolicy`.
         consent: id of the speaker's record.

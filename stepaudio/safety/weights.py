@@ -7,13 +7,13 @@ import hashlib
 import torch
 from torch import nn
 
-__all__ = ["weights_digest"]
+__all__ = ["sampled_digest"]
 
 # Of every tensor its first, middle and last values are read: enough to tell trainings apart.
 _VALUES = 4096
 
 
-def weights_digest(*parts: object) -> str:
+def sampled_digest(*parts: object) -> str:
     """Name the weights of some parts.
 
     Two trainings differ in it; that a single value was changed on purpose it need not show. It is

@@ -19,7 +19,8 @@ from recipes.nano.data.pauses import levels, loudness, pauses
 from recipes.nano.data.pieces import pieces_of
 from recipes.nano.data.plan import CHANGED, SILENCE_ROWS, SYNTHETIC_EDITS, drawn, planned
 from recipes.nano.data.silence import silence_one, trimmed
-from recipes.nano.data.transform import changed
+from recipes.nano.data.transform import changed, transform_one
+from recipes.nano.data.voice_change import CHANGES
 from recipes.nano.data.world import RATE
 
 Array = NDArray[np.float32]
@@ -39,6 +40,23 @@ def recording(folder: Path, key: str, samples: Array, **more: object) -> Utteran
     path = folder / f"{key}.flac"
     write_audio(path, samples, RATE)
     return Utterance(key, str(path), "s1", "one two", licence="CC0-1.0", **more)  # type: ignore[arg-type]
+
+
+def test_a_change_of_tempo_alone_stretches_the_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tempo = {name: rule for name, rule in CHANGES.items() if rule.only_tempo}
+    assert set(tempo) == {name for name in CHANGES if name.startswith("speed:")}
+    monkeypatch.setattr("recipes.nano.data.transform.CHANGES", tempo)
+    monkeypatch.delattr("recipes.nano.data.transform.Analysed")
+    hum = words(2.0)
+    rows = transform_one(recording(tmp_path, "a", hum), tmp_path / "out", len(tempo), 0)
+    assert {row.change for row in rows} == set(tempo)
+    for row in rows:
+        made = read_audio(row.path, RATE)
+        assert len(made) == pytest.approx(len(hum) / tempo[row.change].rate, abs=1)
+        spectrum = np.abs(np.fft.rfft(made * np.hanning(len(made))))
+        assert spectrum.argmax() * RATE / len(made) == pytest.approx(150, abs=2)
 
 
 def test_noise_is_at_the_ratio_it_is_said_to_be() -> None:

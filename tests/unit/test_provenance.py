@@ -21,7 +21,7 @@ from stepaudio.safety.store import TrustStore
 from stepaudio.safety.verification import Verdict, verify
 from stepaudio.safety.watermark import MarkNote
 from stepaudio.safety.watermark_spread import SpreadSpectrum
-from stepaudio.safety.weights import weights_digest
+from stepaudio.safety.weights import sampled_digest
 
 
 def sound(seed: int) -> Audio:
@@ -203,8 +203,8 @@ def test_damaged_sidecar(tmp_path: Path, store: TrustStore) -> None:
 
 def test_weights() -> None:
     one, other = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
-    assert weights_digest(one) == weights_digest(one) != weights_digest(other)
-    assert len(weights_digest(one)) == 32
-    assert weights_digest(one, other) != weights_digest(other, one)
+    assert sampled_digest(one) == sampled_digest(one) != sampled_digest(other)
+    assert len(sampled_digest(one)) == 32
+    assert sampled_digest(one, other) != sampled_digest(other, one)
     half = torch.nn.Linear(3, 2).bfloat16()
-    assert weights_digest(half) == weights_digest(half.float())
+    assert sampled_digest(half) == sampled_digest(half.float())

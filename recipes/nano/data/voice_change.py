@@ -44,6 +44,11 @@ class VoiceChange:
     whisper: bool = False
     final_rise: float = 1.0
 
+    @property
+    def only_tempo(self) -> bool:
+        """Whether nothing but the speaking rate changes."""
+        return self == VoiceChange(rate=self.rate)
+
 
 #: Keyed by ``"<edit type>:<label>"``, labels as published.
 CHANGES: dict[str, VoiceChange] = {
