@@ -1,4 +1,4 @@
-"""How much better an action was than expected: returns, GAE, whitening, group-relative advantages.
+"""How much better an action was than expected: GAE, whitening, group-relative advantages.
 
 Pure functions. A batch of responses is a padded matrix ``[B, A]`` of actions with a mask; what lies
 outside the mask neither counts nor changes, and comes back as zero.
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    "discounted_returns",
     "explained_variance",
     "generalized_advantages",
     "group_advantages",
@@ -33,21 +32,6 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
         A scalar; zero for an empty mask.
     """
     return torch.where(mask, values, 0).sum() / mask.sum().clamp(min=1)
-
-
-def discounted_returns(rewards: Tensor, mask: Tensor, *, gamma: float = 1.0) -> Tensor:
-    """Sum of what is still to come, ``sum_k gamma^k r_{t+k}``.
-
-    Args:
-        rewards: ``[B, A]``.
-        mask: ``[B, A]`` bool, True at the actions, which come first in each row.
-        gamma: discount of one action.
-
-    Returns:
-        ``[B, A]``.
-    """
-    nothing = torch.zeros_like(rewards)
-    return generalized_advantages(rewards, nothing, mask, gamma=gamma, lam=1.0)
 
 
 def generalized_advantages(
