@@ -22,7 +22,7 @@ from recipes.nano.prefetch import Batch
 from stepaudio.interfaces import TextTokenizer
 from stepaudio.prompts import encode_clone_prompt, encode_edit_prompt, prompt_phrases
 from stepaudio.tokenizers.interleave import interleave, to_text
-from stepaudio.tokenizers.text import BOT, EOT
+from stepaudio.tokenizers.text import BOT, EOT, SentencePieceText
 from stepaudio.tokenizers.text_training import train_text_tokenizer
 
 __all__ = ["Row", "Rows", "Stretch", "letter_times"]
@@ -30,6 +30,12 @@ __all__ = ["Row", "Rows", "Stretch", "letter_times"]
 TEXT_VOCABULARY = 1000
 #: Seconds of a unit, and units of the longest recording taken whole.
 UNIT, LONGEST = 0.12, 80
+#: Batches drawn together, to be parted by length: rows of all lengths at once left a third of the
+#: positions to padding.
+SORTED = 3
+#: Largest share of the codes said so far that are replaced. Where an edit goes on from its own
+#: slips, a model that has only read recordings loses the words.
+SLIPS = 0.15
 #: Languages that are written without spaces.
 UNSPACED = ("zh", "ja")
 
@@ -72,9 +78,15 @@ class Rows:
     Args:
         folders: with features and codes.
         speech: share of the rows that speak words in a given voice.
+        text: vocabulary of the model that goes on; learned from the texts if there is none.
+
+    Raises:
+        ValueError: nothing to draw from, or the vocabulary has other codebooks.
     """
 
-    def __init__(self, folders: Sequence[str], speech: float) -> None:
+    def __init__(
+        self, folders: Sequence[str], speech: float, text: SentencePieceText | None = None
+    ) -> None:
         self.features = [Features(f) for f in folders]
         self.codes = [Codes(f) for f in folders]
         self.pairs = [
@@ -88,17 +100,25 @@ class Rows:
             kind = "pairs of edits" if not self.pairs else "two recordings of one speaker"
             raise ValueError(f"there are no {kind} in {', '.join(map(str, folders))}")
         self.speech = speech
+        self.spec = self.codes[0].spec
+        self.text = self._vocabulary() if text is None else text
+        if self.text.vocab_size - self.text.audio_offset != self.spec.size:
+            raise ValueError(
+                f"the vocabulary has {self.text.vocab_size - self.text.audio_offset} codes, "
+                f"{folders[0]} {self.spec.size}: start from a model of the same tokenizers"
+            )
+        self.weight = self._shares([(p.folder, p.before) for p in self.pairs])
+        self.spoken_weight = self._shares(self.spoken)
+
+    def _vocabulary(self) -> SentencePieceText:
         texts = {t for p in self.pairs for t in (p.text, p.edit.text)}
         texts |= {sentence(self._row(place)["text"]) for place in self.spoken}
-        self.spec = self.codes[0].spec
-        self.text = train_text_tokenizer(
+        return train_text_tokenizer(
             sorted(texts - {""}),
             TEXT_VOCABULARY + self.spec.size,
             audio_tokens=self.spec.size,
             phrases=prompt_phrases(),
         )
-        self.weight = self._shares([(p.folder, p.before) for p in self.pairs])
-        self.spoken_weight = self._shares(self.spoken)
 
     def draw(self, rng: np.random.Generator, longest: int) -> Row:
         """One row, of a source (or a voice and a target) no longer than ``longest`` units."""
@@ -164,7 +184,7 @@ class Rows:
             return self._finished(prompt, answer, times, wanted, ROUGH)
 
     def batch(self, rng: np.random.Generator, longest: int, tokens: int) -> Batch:
-        """As many rows as fit into ``tokens`` positions, padding included.
+        """Rows of about one length that fill ``tokens`` positions, padding included.
 
         Args:
             rng: source of everything.
@@ -172,27 +192,30 @@ class Rows:
             tokens: positions of a step.
 
         Returns:
-            ``ids`` ``[B, T + 1]``, padded at the end. ``places`` among the ``B * T`` positions
-            that predict what is learned, and the ``targets`` they predict, ``[N]``. What
-            :func:`recipes.nano.guidance.misplaced` reads: ``asked`` and ``wanted`` ``[B, J]``,
-            ``times`` ``[B, T]`` and ``width`` ``[B]``.
+            ``ids`` ``[B, T + 1]``, padded at the end, with slips in what the assistant has said.
+            ``places`` among the ``B * T`` positions that predict what is learned, and the
+            ``targets`` they predict, ``[N]``. What :func:`recipes.nano.guidance.misplaced` reads:
+            ``asked`` and ``wanted`` ``[B, J]``, ``times`` ``[B, T]`` and ``width`` ``[B]``.
         """
-        drawn: list[Row] = []
-        width = 0
-        while True:
-            row = self.draw(rng, longest)
-            wider = max(width, len(row.ids))
-            if drawn and wider * (len(drawn) + 1) > tokens:
-                break
-            drawn.append(row)
-            width = wider
+        pool: list[Row] = []
+        while sum(len(row.ids) for row in pool) < SORTED * tokens:
+            pool.append(self.draw(rng, longest))
+        pool.sort(key=lambda row: len(row.ids), reverse=True)
+        groups: list[list[Row]] = []
+        for row in pool:
+            if groups and len(groups[-1][0].ids) * (len(groups[-1]) + 1) <= tokens:
+                groups[-1].append(row)
+            else:
+                groups.append([row])
+        drawn = groups[int(rng.integers(len(groups)))]
+        width = len(drawn[0].ids)
         asked = [torch.arange(row.begin - 1, len(row.ids) - 1) for row in drawn]
         places = [positions + line * (width - 1) for line, positions in enumerate(asked)]
         times = torch.full((len(drawn), width - 1), torch.inf)
         for line, row in enumerate(drawn):
             times[line, : row.begin] = row.times
         return {
-            "ids": pad_sequence([torch.tensor(row.ids) for row in drawn], batch_first=True),
+            "ids": pad_sequence([self._with_slips(row, rng) for row in drawn], batch_first=True),
             "places": torch.cat(places),
             "targets": torch.cat([torch.tensor(row.ids[row.begin :]) for row in drawn]),
             "asked": pad_sequence([p[:-1] for p in asked], batch_first=True, padding_value=-1),
@@ -208,6 +231,20 @@ class Rows:
     ) -> Row:
         ids = [*prompt, *answer, self.text.token_id(EOT)]
         return Row(ids, len(prompt), times, wanted, width)
+
+    def _with_slips(self, row: Row, rng: np.random.Generator) -> Tensor:
+        """``[T]`` ids; some codes of the answer are others of their codebook."""
+        ids = np.asarray(row.ids)
+        code = ids - self.text.audio_offset
+        slips = rng.random(len(ids)) < rng.uniform(0, SLIPS)
+        slips &= (np.arange(len(ids)) >= row.begin) & (code >= 0)
+        first = code < self.spec.linguistic_size
+        others = np.where(
+            first,
+            rng.integers(self.spec.linguistic_size, size=len(ids)),
+            self.spec.linguistic_size + rng.integers(self.spec.semantic_size, size=len(ids)),
+        )
+        return torch.from_numpy(np.where(slips, others + self.text.audio_offset, ids))
 
     def _row(self, place: Place) -> dict[str, Any]:
         row: dict[str, Any] = self.features[place[0]].rows[place[1]]

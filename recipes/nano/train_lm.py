@@ -2,7 +2,8 @@
 
 Rows grow from one second to whole recordings: a short row already teaches to copy what was said,
 which is what everything else builds on. Loss on the assistant's turn only (paper, section 3.1).
-One head is taught where to look (:mod:`recipes.nano.guidance`).
+One head is taught where to look (:mod:`recipes.nano.guidance`). ``--start`` goes on from a model
+that was trained before, on other recordings perhaps, but on codes of the same tokenizers.
 
     python -m recipes.nano.train_lm runs/nano/data/features -o runs/nano/lm
 """
@@ -25,13 +26,15 @@ from recipes.nano.loop import run
 from recipes.nano.machine import Machine
 from recipes.nano.prefetch import Batch
 from stepaudio.lm.step1 import Attention, Step1Config, Step1LM
-from stepaudio.tokenizers.text import EOT
+from stepaudio.tokenizers.text import EOT, SentencePieceText
 
 __all__ = ["main"]
 
 TOKENS_PER_STEP = 4096
 #: Longest source in units of 0.12 s by share of the budget used.
 CURRICULUM = ((0.25, 12), (0.5, 24), (0.75, 45), (1.01, 80))
+#: The same where a model goes on: it can copy already.
+GOING_ON = ((0.3, 45), (1.01, 80))
 
 #: Weight of the guidance beside the loss of the next token.
 GUIDE = 0.2
@@ -46,22 +49,21 @@ def main() -> None:
     parser.add_argument(
         "--speech-share", type=float, default=0.2, help="of the rows: words in a given voice"
     )
+    parser.add_argument("--start", help="folder of an earlier run, whose weights to begin with")
     Machine.add_arguments(parser)
     args = parser.parse_args()
     machine = Machine.from_arguments(args)
     torch.manual_seed(0)
-    out, rows = Path(args.out), Rows(args.features, args.speech_share)
+    out, start = Path(args.out), Path(args.start) if args.start else None
+    text = SentencePieceText.from_pretrained(start / "text") if start else None
+    rows = Rows(args.features, args.speech_share, text)
     rows.text.save_pretrained(out / "text", force=True)
     config = replace(
         Step1Config.nano(), vocab_size=rows.text.vocab_size, audio_offset=rows.text.audio_offset,
         linguistic_size=rows.spec.linguistic_size, semantic_size=rows.spec.semantic_size,
         end_ids=(rows.text.token_id(EOT),),
     )  # fmt: skip
-    lm = Step1LM(config)
-    with torch.no_grad():
-        codes = torch.cat(codebook_axes(out.parent, config.hidden_size))
-        for table in (lm.model.embed_tokens.weight, lm.lm_head.weight):
-            table[config.audio_offset :][: len(codes)] = codes * table.std()
+    lm = Step1LM.from_pretrained(start / "model") if start else fresh(config, out.parent)
 
     guided, heard = lm.get_submodule(f"model.layers.{GUIDED_LAYER}.self_attn"), [torch.empty(0)]
     assert isinstance(guided, Attention)
@@ -71,8 +73,10 @@ def main() -> None:
     kinds[config.audio_offset + config.linguistic_size :][: config.semantic_size] = 1
     kinds = kinds.to(machine.device)
 
+    plan = GOING_ON if start else CURRICULUM
+
     def draw(rng: np.random.Generator, progress: float) -> Batch:
-        longest = next(units for share, units in CURRICULUM if progress < share)
+        longest = next(units for share, units in plan if progress < share)
         return rows.batch(rng, longest, machine.scale * TOKENS_PER_STEP)
 
     def loss(batch: Batch, progress: float) -> dict[str, Tensor]:
@@ -101,6 +105,21 @@ def main() -> None:
         muon=("lm.model.layers.",),
         on_save=lambda: lm.save_pretrained(out / "model", force=True),
     )
+
+
+def fresh(config: Step1Config, runs: Path) -> Step1LM:
+    """An untrained model whose tables begin where the tokenizers put their codes.
+
+    Args:
+        config: of the model.
+        runs: folder with the trained tokenizers.
+    """
+    lm = Step1LM(config)
+    with torch.no_grad():
+        codes = torch.cat(codebook_axes(runs, config.hidden_size))
+        for table in (lm.model.embed_tokens.weight, lm.lm_head.weight):
+            table[config.audio_offset :][: len(codes)] = codes * table.std()
+    return lm
 
 
 if __name__ == "__main__":

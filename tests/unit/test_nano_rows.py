@@ -18,6 +18,7 @@ from recipes.nano.lm_rows import LONGEST, UNIT
 from stepaudio.edits import Edit
 from stepaudio.lm.alibi import alibi_slopes
 from stepaudio.lm.step1 import Attention, Step1Config
+from stepaudio.tokenizers.text_training import train_text_tokenizer
 from stepaudio.types import SpeechTokens, TokenSpec
 
 SPEC = TokenSpec(8, 16)
@@ -224,6 +225,50 @@ def test_speech_rows_ask_for_words_in_the_voice_of_another_recording(
     assert mixed["times"].shape == (len(mixed["ids"]), mixed["ids"].shape[1] - 1)
     assert mixed["wanted"].shape == mixed["asked"].shape
     assert mixed["wanted"].isnan().any(dim=1).any()
+
+
+def test_slips_are_read_but_never_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, rng = spoken_rows(monkeypatch, 0.0), np.random.default_rng(0)
+    spec, offset, changed, seen = rows.spec, rows.text.audio_offset, 0, 0
+    for _ in range(20):
+        batch = rows.batch(rng, 30, 1024)
+        places = (
+            batch["places"] // (batch["ids"].shape[1] - 1),
+            batch["places"] % (batch["ids"].shape[1] - 1),
+        )
+        read, said = batch["ids"][:, 1:][places] - offset, batch["targets"] - offset
+        # An answer is interleaved as ever: a slip is a code of the same codebook.
+        assert torch.equal(read < spec.linguistic_size, said < spec.linguistic_size)
+        assert torch.equal(read[said < 0], said[said < 0])
+        changed, seen = changed + int((read != said).sum()), seen + len(said)
+    assert 0.3 * lm_rows.SLIPS < changed / seen < 0.7 * lm_rows.SLIPS
+
+
+def test_a_batch_holds_rows_of_about_one_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, rng = spoken_rows(monkeypatch, 0.5), np.random.default_rng(0)
+    filled = positions = 0
+    for _ in range(20):
+        batch = rows.batch(rng, 30, 2048)
+        assert batch["ids"].numel() <= 2048
+        filled, positions = (
+            filled + int((batch["ids"] != 0).sum()),
+            positions + batch["ids"].numel(),
+        )
+    assert filled > 0.85 * positions
+
+
+def test_a_model_that_goes_on_keeps_its_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = spoken_rows(monkeypatch, 0.2)
+    fake(
+        monkeypatch,
+        row("c", 30, "other words"),
+        row("c-f", 23, "other words", change="speed:faster", source="c"),
+    )
+    assert lm_rows.Rows(["f"], 0.0, rows.text).text is rows.text
+    assert lm_rows.Rows(["f"], 0.0).text.encode("other") != rows.text.encode("other")
+    smaller = train_text_tokenizer(["other"], 400, audio_tokens=12, phrases=())
+    with pytest.raises(ValueError, match="the same tokenizers"):
+        lm_rows.Rows(["f"], 0.0, smaller)
 
 
 def test_a_voice_never_says_the_words_that_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
