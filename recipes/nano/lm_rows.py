@@ -183,6 +183,29 @@ class Rows:
             times = letter_times(self.text, prompt, said)
             return self._finished(prompt, answer, times, wanted, ROUGH)
 
+    def alike(self, rng: np.random.Generator, longest: int, tokens: int) -> list[Row]:
+        """Rows of about one length that fill ``tokens`` positions, the longest first.
+
+        Args:
+            rng: source of everything.
+            longest: of a source, in units.
+            tokens: positions of a step.
+
+        Returns:
+            The rows, at least one.
+        """
+        pool: list[Row] = []
+        while sum(len(row.ids) for row in pool) < SORTED * tokens:
+            pool.append(self.draw(rng, longest))
+        pool.sort(key=lambda row: len(row.ids), reverse=True)
+        groups: list[list[Row]] = []
+        for row in pool:
+            if groups and len(groups[-1][0].ids) * (len(groups[-1]) + 1) <= tokens:
+                groups[-1].append(row)
+            else:
+                groups.append([row])
+        return groups[int(rng.integers(len(groups)))]
+
     def batch(self, rng: np.random.Generator, longest: int, tokens: int) -> Batch:
         """Rows of about one length that fill ``tokens`` positions, padding included.
 
@@ -197,17 +220,7 @@ class Rows:
             ``targets`` they predict, ``[N]``. What :func:`recipes.nano.guidance.misplaced` reads:
             ``asked`` and ``wanted`` ``[B, J]``, ``times`` ``[B, T]`` and ``width`` ``[B]``.
         """
-        pool: list[Row] = []
-        while sum(len(row.ids) for row in pool) < SORTED * tokens:
-            pool.append(self.draw(rng, longest))
-        pool.sort(key=lambda row: len(row.ids), reverse=True)
-        groups: list[list[Row]] = []
-        for row in pool:
-            if groups and len(groups[-1][0].ids) * (len(groups[-1]) + 1) <= tokens:
-                groups[-1].append(row)
-            else:
-                groups.append([row])
-        drawn = groups[int(rng.integers(len(groups)))]
+        drawn = self.alike(rng, longest, tokens)
         width = len(drawn[0].ids)
         asked = [torch.arange(row.begin - 1, len(row.ids) - 1) for row in drawn]
         places = [positions + line * (width - 1) for line, positions in enumerate(asked)]

@@ -2,7 +2,8 @@
 
 Decoded mels are smoother than those of recordings. Each chosen recording is decoded once from its
 own codes, with itself as the prompt; the vocoder then goes on training, half on these mels and half
-on those of recordings, always towards the real sound.
+on those of recordings, always towards the real sound. Listeners that learn along
+(:mod:`recipes.nano.discriminator`) tell it where it still differs from recordings.
 
     python -m recipes.nano.tune_vocoder runs/nano/features MANIFEST -o runs/nano/vocoder_tuned
 """
@@ -25,6 +26,7 @@ from torch import Tensor
 from recipes.nano.codes import Codes
 from recipes.nano.data.corpus import read_audio
 from recipes.nano.data.features import Features
+from recipes.nano.discriminator import SpectrogramDiscriminators, adversarial_losses
 from recipes.nano.loop import run
 from recipes.nano.machine import Machine
 from recipes.nano.prefetch import Batch
@@ -37,6 +39,9 @@ from stepaudio.types import VoicePrompt
 
 #: Longest decoded stretch, in units of 0.12 s.
 LONGEST = 50
+#: Weights of the losses by the listeners, reached after this share of the training: before, they
+#: know nothing.
+FOOL, MATCH, HEARD_AFTER = 0.1, 0.2, 0.1
 
 
 @torch.no_grad()
@@ -106,6 +111,7 @@ def main() -> None:
         flow.config, start=args.start, temperature=args.temperature, steps=args.steps
     )
     features, spec = Features(args.features), vocoder.config.mel
+    listeners = SpectrogramDiscriminators()
     decoded = decode_recordings(
         features, Codes(args.features), flow.to(machine.device).eval(), args.count
     )
@@ -124,13 +130,19 @@ def main() -> None:
         sound = sound[..., edge:-edge]
         magnitude, phase = spectral_losses(fake, sound)
         mel = F.l1_loss(log_mel(fake, spec), log_mel(sound, spec))
+        # What will be heard is decoded, so only that is judged; it costs as much as all the rest.
+        judged = len(batch["real"])
+        heard = adversarial_losses(listeners, fake[judged:], sound[judged:])
+        trust = min(1.0, progress / HEARD_AFTER)
+        told = trust * (FOOL * heard["fool"] + MATCH * heard["match"])
         return {
-            "loss": magnitude + mel + phase, "magnitude": magnitude, "mel": mel, "phase": phase,
+            "loss": magnitude + mel + phase + told + heard["listen"],
+            "magnitude": magnitude, "mel": mel, "phase": phase, **heard,
         }  # fmt: skip
 
     run(
-        out=out, models={"vocoder": vocoder}, draw=draw, loss=loss, minutes=args.minutes, lr=5e-4,
-        clip=5.0, machine=machine, exact=True,
+        out=out, models={"vocoder": vocoder, "listeners": listeners}, draw=draw, loss=loss,
+        minutes=args.minutes, lr=5e-4, clip=5.0, machine=machine, exact=True,
         on_save=lambda: vocoder.save_pretrained(out / "model", force=True),
     )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ import pytest
 import torch
 
 from recipes.nano import lm_rows, train_flow
+from recipes.nano.compare_lm import grouped_batch
 from recipes.nano.guidance import GUIDED_HEAD, misplaced, token_times
 from recipes.nano.lm_pairs import pairs_of
 from recipes.nano.lm_rows import LONGEST, UNIT
 from stepaudio.edits import Edit
 from stepaudio.lm.alibi import alibi_slopes
+from stepaudio.lm.grouped import GroupedConfig, GroupedLM
 from stepaudio.lm.step1 import Attention, Step1Config
+from stepaudio.tokenizers.text import EOT
 from stepaudio.tokenizers.text_training import train_text_tokenizer
 from stepaudio.types import SpeechTokens, TokenSpec
 
@@ -255,6 +259,30 @@ def test_a_batch_holds_rows_of_about_one_length(monkeypatch: pytest.MonkeyPatch)
             positions + batch["ids"].numel(),
         )
     assert filled > 0.85 * positions
+
+
+@pytest.mark.parametrize("group", [1, 5])
+def test_variants_learn_every_code_of_every_row_once(
+    monkeypatch: pytest.MonkeyPatch, group: int
+) -> None:
+    rows, rng = spoken_rows(monkeypatch, 0.0), np.random.default_rng(0)
+    drawn = [rows.draw_edit(rng, longest) for longest in (8, 12, 30)]
+    assert len({len(one.ids) for one in drawn}) == 3
+    config = replace(
+        Step1Config.debug(), vocab_size=rows.text.vocab_size, audio_offset=rows.text.audio_offset,
+        linguistic_size=SPEC.linguistic_size, semantic_size=SPEC.semantic_size,
+        end_ids=(rows.text.token_id(EOT),),
+    )  # fmt: skip
+    lm = GroupedLM(GroupedConfig(config, group))
+    together, alone = grouped_batch(drawn), [grouped_batch([one]) for one in drawn]
+    assert int(together["lengths"].sum()) == sum(len(one.ids) - one.begin - 1 for one in drawn)
+    with torch.no_grad():
+        both = lm.loss(*(together[k] for k in ("prefix", "codes", "lengths", "padding")))
+        each = [lm.loss(b["prefix"], b["codes"]) for b in alone]
+    # One group of ends per row counts as well.
+    weights = torch.stack([b["lengths"][0] + group for b in alone]).float()
+    expected = (torch.stack(each) * weights).sum() / weights.sum()
+    assert float(both) == pytest.approx(float(expected), abs=1e-5)
 
 
 def test_a_model_that_goes_on_keeps_its_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
