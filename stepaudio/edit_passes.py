@@ -201,11 +201,13 @@ class EditPasses(Pipeline):
             self.parts.lm,
             [one.prompt for one in ready],
             [one.limit for one in ready],
+            [one.entered for one in ready],
             wanted,
             settings.sampling,
             seeds,
             run,
             draws=self.defaults.draws,
+            costs=self.parts.tokenizer.code_costs() if self.defaults.draws > 1 else None,
         )
         voices = [one.voice for one in ready]
         sounds = self._render(outputs, voices, seeds, run, settings.steps, settings.guidance)

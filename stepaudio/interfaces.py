@@ -11,7 +11,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from stepaudio.types import (
@@ -61,6 +63,15 @@ class Tokenizer(ABC):
         Raises:
             AudioError: a recording is too short to give one unit.
         """
+
+    def code_costs(self) -> NDArray[np.float64] | None:
+        """What it costs to hear one linguistic code as another.
+
+        Returns:
+            ``[K, K]`` from 0 to 1, see :func:`stepaudio.tokenizers.content.code_costs`; None, the
+            default, where nobody knows. Then draws of an edit are told apart by length alone.
+        """
+        return None
 
 
 class SpeechLM(ABC):

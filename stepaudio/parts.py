@@ -109,8 +109,8 @@ class Defaults:
         guidance: of the flow; None leaves it to the decoder.
         layout: how prompts are written.
         max_length_ratio: an edit may become this many times as long as its input.
-        draws: most times the language model writes an edit that does not end by itself or misses
-            its length; see :mod:`stepaudio.redraw`.
+        draws: times the language model writes an edit, of which the best is kept; see
+            :mod:`stepaudio.redraw`.
         speeds: length relative to the input that speed edits were taught, by the label of the
             prompt, such as ``{"faster": 0.77}``; what is not named has no length to miss.
     """

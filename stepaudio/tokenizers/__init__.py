@@ -11,6 +11,7 @@
   is said
 - :mod:`~stepaudio.tokenizers.dual`: both tokenizers as one,
   :class:`~stepaudio.tokenizers.dual.DualCodebookTokenizer`
+- :mod:`~stepaudio.tokenizers.content`: whether two runs of codes say the same words
 - :mod:`~stepaudio.tokenizers.interleave`: two streams to one, 2:3, and back; to ids, to text, to
   what the decoder reads
 - :mod:`~stepaudio.tokenizers.text`: text to ids,

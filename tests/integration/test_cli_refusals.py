@@ -266,7 +266,7 @@ def test_a_real_signal(model: str) -> None:
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import stepaudio.redraw as p\n"
         "def stop(*a, **k):\n    os.kill(os.getpid(), signal.SIGINT)\n    raise SystemExit(9)\n"
-        "p.write_codes = stop\n"
+        "p.draw_codes = stop\n"
         "from stepaudio.cli import app\n"
         f"sys.argv[1:] = ['edit', 'in.wav', '-o', 'o.wav', '--denoise', '--model', {model!r}]\n"
         "app()\n"

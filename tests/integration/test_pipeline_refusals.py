@@ -24,7 +24,7 @@ from stepaudio.errors import (
     PromptError,
     SpecMismatchError,
 )
-from stepaudio.synthesis import write_codes
+from stepaudio.synthesis import draw_codes
 from stepaudio.types import SamplingParams
 
 TEXT = "see you tomorrow"
@@ -194,9 +194,9 @@ def test_an_early_cut_is_not_forgotten(pipe: EditPipeline, sound: Audio, monkeyp
     reasons = iter(["length", "end", "end"])
 
     def write(*args: object) -> object:
-        return write_codes(*args)[0], [next(reasons)]  # type: ignore[arg-type]
+        return draw_codes(*args)[0], [next(reasons)]  # type: ignore[arg-type]
 
-    monkeypatch.setattr("stepaudio.redraw.write_codes", write)
+    monkeypatch.setattr("stepaudio.redraw.draw_codes", write)
     assert not pipe.edit(sound, Edit.emotion("sad", strength=2), text=TEXT, seed=1).complete
     assert pipe.edit(sound, Edit.denoise(), seed=1).complete
 

@@ -1,30 +1,50 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from fakes import FakeLM
+import torch
+from fakes import TOKENS, FakeLM
 
-from stepaudio.errors import CheckpointError
+from stepaudio.errors import CheckpointError, GenerationError
 from stepaudio.parts import Defaults, load_defaults, write_manifest
-from stepaudio.redraw import LENGTH_TOLERANCE, misfit, write_edits
+from stepaudio.redraw import LENGTH_TOLERANCE, draw_seed, misfit, write_edits
 from stepaudio.result import Run
 from stepaudio.seeds import derive_seed
 from stepaudio.synthesis import write_codes
-from stepaudio.types import SamplingParams
+from stepaudio.tokenizers.content import code_costs, lost_content
+from stepaudio.types import SamplingParams, SpeechTokens
 
 SAMPLING = SamplingParams(temperature=3.0, max_new_tokens=60, min_new_tokens=5)
 PROMPT = [0, 1, 2]
 SEEDS = list(range(12))
 
 
-def lengths(wanted: float | None, draws: int, seeds: list[int] = SEEDS) -> list[int]:
+#: Costs with which a far loudness is another word.
+COSTS = code_costs(torch.arange(float(TOKENS.linguistic_size))[:, None])
+SOURCE = SpeechTokens(torch.zeros(8, dtype=torch.int64), torch.zeros(12, dtype=torch.int64), TOKENS)
+
+
+def write(
+    wanted: float | None, draws: int, seeds: list[int], costs: Any = None, **how: Any
+) -> list[SpeechTokens]:
+    count = len(seeds)
     codes, _ = write_edits(
-        FakeLM(), [PROMPT] * len(seeds), [60] * len(seeds), [wanted] * len(seeds), SAMPLING, seeds,
-        Run(), draws=draws,
+        FakeLM(), [PROMPT] * count, [60] * count, [SOURCE] * count, [wanted] * count,
+        replace(SAMPLING, **how), seeds, Run(), draws=draws, costs=costs,
     )  # fmt: skip
-    return [c.num_units for c in codes]
+    return codes
+
+
+def lengths(wanted: float | None, draws: int, seeds: list[int] = SEEDS) -> list[int]:
+    return [c.num_units for c in write(wanted, draws, seeds)]
+
+
+def lost(codes: list[SpeechTokens]) -> list[float]:
+    return [lost_content(SOURCE.linguistic, c.linguistic, COSTS) for c in codes]
 
 
 def test_misfit() -> None:
@@ -54,20 +74,67 @@ def test_more_draws_come_nearer_and_keep_what_fits() -> None:
     assert sum(abs(math.log(n / 3)) for n in often) < sum(abs(math.log(n / 3)) for n in once)
 
 
-def test_the_second_draw_has_a_seed_of_its_own() -> None:
-    seed = next(s for s in SEEDS if lengths(3.0, 1, [s]) != lengths(3.0, 2, [s]))
-    assert lengths(3.0, 2, [seed]) == lengths(None, 1, [derive_seed(seed, "draw 1")])
+def test_among_draws_that_fit_the_one_that_keeps_the_words_is_kept() -> None:
+    # 60 ids, 12 units, are the most there can be: what is as long was cut.
+    alone = [write(None, 1, [draw_seed(s, n) for s in SEEDS]) for n in range(4)]
+    judged = [list(zip([c.num_units == 12 for c in a], lost(a), strict=True)) for a in alone]
+    found = list(zip(*judged, strict=True))
+    best, first = write(None, 4, SEEDS, COSTS), write(None, 4, SEEDS)
+    assert lost(best) == [min(draws)[1] for draws in found]
+    # Without costs all that end by themselves are equally good: the first one is kept.
+    assert lost(first) == [min(draws, key=lambda draw: draw[0])[1] for draws in found]
+    assert sum(lost(best)) < sum(lost(first))
+
+
+def test_a_fitting_length_comes_before_the_words() -> None:
+    fitting, first = lengths(3.0, 6), [c.num_units for c in write(3.0, 6, SEEDS, COSTS)]
+    off = [[misfit(n, 3.0, "end") for n in found] for found in (fitting, first)]
+    assert off[0] == off[1]
+
+
+def test_draws_have_seeds_of_their_own_unless_nothing_is_drawn() -> None:
+    assert [draw_seed(7, n) for n in range(3)] == [
+        7,
+        derive_seed(7, "draw 1"),
+        derive_seed(7, "draw 2"),
+    ]
+    greedy = write(None, 1, [5], temperature=0.0)[0]
+    many = write(None, 9, [5], temperature=0.0)[0]
+    assert torch.equal(many.linguistic, greedy.linguistic)
 
 
 def test_batch_gives_what_its_singles_give() -> None:
-    assert lengths(3.0, 3) == [lengths(3.0, 3, [seed])[0] for seed in SEEDS]
+    together = write(3.0, 3, SEEDS, COSTS)
+    for seed, one in zip(SEEDS, together, strict=True):
+        (alone,) = write(3.0, 3, [seed], COSTS)
+        assert torch.equal(alone.linguistic, one.linguistic)
+        assert torch.equal(alone.semantic, one.semantic)
 
 
-def test_cut_draws_are_drawn_again() -> None:
+def test_a_draw_without_a_whole_unit_is_passed_over() -> None:
+    loose = {"constrain": False, "min_new_tokens": 1}
+    failing, count = [], 0
+    for seed in range(40):
+        try:
+            write(None, 1, [seed], **loose)
+        except GenerationError:
+            failing.append(seed)
+    assert failing
+    for seed in failing:
+        try:
+            write(None, 8, [seed], **loose)
+        except GenerationError:
+            continue
+        count += 1
+    assert count or len(failing) == 40
+
+
+def test_cut_draws_lose_against_those_that_end() -> None:
     def reasons(draws: int) -> list[str]:
         return write_edits(
-            FakeLM(), [PROMPT] * 12, [15] * 12, [None] * 12, SAMPLING, SEEDS, Run(), draws=draws
-        )[1]
+            FakeLM(), [PROMPT] * 12, [15] * 12, [SOURCE] * 12, [None] * 12, SAMPLING, SEEDS, Run(),
+            draws=draws, costs=None,
+        )[1]  # fmt: skip
 
     assert reasons(6).count("length") < reasons(1).count("length")
 
