@@ -207,7 +207,7 @@ class EditPasses(Pipeline):
             seeds,
             run,
             draws=self.defaults.draws,
-            costs=self.parts.tokenizer.code_costs() if self.defaults.draws > 1 else None,
+            codebooks=self.parts.tokenizer.codebooks(),
         )
         voices = [one.voice for one in ready]
         sounds = self._render(outputs, voices, seeds, run, settings.steps, settings.guidance)

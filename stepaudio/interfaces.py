@@ -11,9 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from stepaudio.types import (
@@ -64,12 +62,12 @@ class Tokenizer(ABC):
             AudioError: a recording is too short to give one unit.
         """
 
-    def code_costs(self) -> NDArray[np.float64] | None:
-        """What it costs to hear one linguistic code as another.
+    def codebooks(self) -> tuple[Tensor, Tensor] | None:
+        """Centroids of the codes, by which like-sounding ones are known.
 
         Returns:
-            ``[K, K]`` from 0 to 1, see :func:`stepaudio.tokenizers.content.code_costs`; None, the
-            default, where nobody knows. Then draws of an edit are told apart by length alone.
+            Linguistic ``[K, D]`` and semantic ``[K', D']``; None, the default, where there are
+            none. Then draws of an edit are told apart by their length alone.
         """
         return None
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
+from torch import Tensor
 
 from stepaudio.errors import GenerationError
 from stepaudio.interfaces import SpeechLM
@@ -58,7 +57,7 @@ def write_edits(
     run: Run,
     *,
     draws: int,
-    costs: NDArray[np.float64] | None,
+    codebooks: tuple[Tensor, Tensor] | None,
 ) -> tuple[list[SpeechTokens], list[StopReason]]:
     """Let the language model write every edit some times, and keep the best of each.
 
@@ -76,7 +75,7 @@ def write_edits(
         seeds: per sample.
         run: clock, progress and cancellation.
         draws: of each sample; with temperature 0 all would be the same, so one is made.
-        costs: of the tokenizer, ``[K, K]``; None tells draws apart by length alone.
+        codebooks: of the tokenizer; None tells draws apart by length alone.
 
     Returns:
         Codes and the reason of the end, per sample.
@@ -104,8 +103,8 @@ def write_edits(
             one = drawn[row]
             if isinstance(one, SpeechTokens):
                 lost = 0.0
-                if costs is not None:
-                    lost = lost_content(source.linguistic, one.linguistic, costs)
+                if codebooks is not None and draws > 1:
+                    lost = lost_content(source, one, codebooks)
                 good.append((misfit(one.num_units, units, reasons[row]), lost, row))
         best = min(good, default=(0.0, 0.0, i * draws))[-1]
         kept = drawn[best]

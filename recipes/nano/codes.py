@@ -76,9 +76,9 @@ def codebook_axes(runs: Path, width: int) -> tuple[Tensor, Tensor]:
         zeros where the codebook has fewer axes.
     """
     linguistic = LinguisticTokenizer.from_pretrained(runs / "linguistic" / "model").codebook
-    semantic = SemanticTokenizer.from_pretrained(runs / "semantic" / "model").quantizer
+    semantic = SemanticTokenizer.from_pretrained(runs / "semantic" / "model").codebook
     tables = []
-    for codebook in (linguistic, semantic._codebook.embed):
+    for codebook in (linguistic, semantic):
         centred = codebook - codebook.mean(dim=0)
         axes = torch.linalg.svd(centred, full_matrices=False).Vh[:width]
         points = centred @ axes.T

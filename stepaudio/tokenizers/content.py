@@ -1,8 +1,8 @@
-"""Are the words still there? Told from linguistic codes alone, nothing is decoded.
+"""Are the words still there? Told from codes alone, nothing is decoded.
 
 Two runs of codes are aligned by dynamic time warping (Sakoe and Chiba 1978, symmetric form), so
-that slower or faster speech loses nothing. What two codes cost is the distance of their centroids:
-near codes, which mean nearly the same sound, count little.
+that slower or faster speech loses nothing. What two codes cost is the distance of their centroids,
+averaged over both codebooks: near codes, which mean nearly the same sound, count little.
 """
 
 from __future__ import annotations
@@ -12,26 +12,31 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stepaudio.types import SpeechTokens
+
 __all__ = ["code_costs", "lost_content", "warped_cost"]
 
 
-def code_costs(codebook: Tensor) -> NDArray[np.float64]:
-    """What it costs to hear one code as another.
+def code_costs(before: Tensor, after: Tensor, codebook: Tensor) -> Tensor:
+    """What it costs to hear each code of one run as each of another.
 
     Args:
-        codebook: ``[K, D]`` centroids, ``K`` at least 2.
+        before: ``[N]`` int64 codes.
+        after: ``[M]`` int64 codes.
+        codebook: ``[K, D]`` centroids.
 
     Returns:
-        ``[K, K]``: distances relative to their mean over different codes, at most 1.
+        ``[N, M]`` distances relative to the root mean square of those of all pairs of different
+        centroids, at most 1.
     """
-    centroids = codebook.detach().cpu().double()
-    distances = torch.cdist(centroids, centroids)
     size = len(codebook)
-    mean = distances.sum() / (size * (size - 1))
-    costs: NDArray[np.float64] = (distances / mean).clamp(max=1.0).numpy()
-    # Rounding leaves a little between a code and itself.
-    np.fill_diagonal(costs, 0.0)
-    return costs
+    # The mean of |x - y|^2 over pairs is twice the variance: no [K, K] table is needed.
+    spread = (2 * size / (size - 1) * codebook.var(dim=0, correction=0).sum()).sqrt()
+    # As differences, not by a matrix product, which leaves a little between a code and itself.
+    distances = torch.cdist(
+        codebook[before], codebook[after], compute_mode="donot_use_mm_for_euclid_dist"
+    )
+    return (distances / spread).clamp(max=1.0)
 
 
 def warped_cost(costs: NDArray[np.float64]) -> float:
@@ -57,17 +62,32 @@ def warped_cost(costs: NDArray[np.float64]) -> float:
     return float(row[-1] / sum(costs.shape))
 
 
-def lost_content(before: Tensor, after: Tensor, costs: NDArray[np.float64]) -> float:
+def lost_content(
+    before: SpeechTokens, after: SpeechTokens, codebooks: tuple[Tensor, Tensor]
+) -> float:
     """How far what is said after an edit is from what was said before.
 
     Args:
-        before: ``[N]`` int64 linguistic codes.
-        after: ``[M]`` int64 linguistic codes.
-        costs: ``[K, K]`` of :func:`code_costs`.
+        before: codes of the recording.
+        after: codes of its edit.
+        codebooks: linguistic ``[K, D]`` and semantic ``[K', D']`` centroids of the tokenizer.
 
     Returns:
-        0 for the same codes, at most 1; 1 where one of both is empty.
+        0 for the same codes, at most 1; 1 where one of both is empty. Unrelated speech gets what
+        chance gives, well below 1.
     """
-    if not len(before) or not len(after):
+    if not before.num_units or not after.num_units:
         return 1.0
-    return warped_cost(costs[np.ix_(before.cpu().numpy(), after.cpu().numpy())])
+    linguistic, semantic = (book.detach().cpu().double() for book in codebooks)
+    # Both on their common grid, six frames to a unit of two and three codes.
+    said = code_costs(
+        before.linguistic.cpu().repeat_interleave(3),
+        after.linguistic.cpu().repeat_interleave(3),
+        linguistic,
+    )
+    sounded = code_costs(
+        before.semantic.cpu().repeat_interleave(2),
+        after.semantic.cpu().repeat_interleave(2),
+        semantic,
+    )
+    return warped_cost(((said + sounded) / 2).numpy())

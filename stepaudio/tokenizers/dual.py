@@ -10,14 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+from torch import Tensor
 from typing_extensions import Self
 
 from stepaudio.errors import AudioError
 from stepaudio.hub import Pretrained
 from stepaudio.interfaces import Tokenizer
-from stepaudio.tokenizers.content import code_costs
 from stepaudio.tokenizers.interleave import truncate
 from stepaudio.tokenizers.linguistic import LinguisticConfig, LinguisticTokenizer
 from stepaudio.tokenizers.preprocess import TOKEN_RATE, prepare_for_tokens
@@ -75,22 +73,19 @@ class DualCodebookTokenizer(Pretrained, Tokenizer):
         self.config: DualCodebookConfig = config
         self.linguistic = LinguisticTokenizer(config.linguistic)
         self.semantic = SemanticTokenizer(config.semantic)
-        self._costs: NDArray[np.float64] | None = None
 
     @property
     def spec(self) -> TokenizerSpec:
         """16 kHz and the codebooks of both halves."""
         return TokenizerSpec(TOKEN_RATE, self.config.tokens)
 
-    def code_costs(self) -> NDArray[np.float64]:
-        """Distances of the linguistic centroids, computed when they are first asked for.
+    def codebooks(self) -> tuple[Tensor, Tensor]:
+        """Centroids of the codes.
 
         Returns:
-            ``[K, K]`` from 0 to 1; see :func:`stepaudio.tokenizers.content.code_costs`.
+            Linguistic ``[K, D]`` and semantic ``[K', D']``.
         """
-        if self._costs is None:
-            self._costs = code_costs(self.linguistic.codebook)
-        return self._costs
+        return self.linguistic.codebook, self.semantic.codebook
 
     def encode(self, audios: Sequence[Audio]) -> list[SpeechTokens]:
         """Tokenize recordings together.

@@ -163,6 +163,11 @@ class SemanticTokenizer(Pretrained):
         self.encoder = SemanticEncoder(config)
         self.quantizer = _Quantizer(config.codes, config.width)
 
+    @property
+    def codebook(self) -> Tensor:
+        """``[K, D]`` centroids."""
+        return self.quantizer._codebook.embed
+
     def features(self, waveform: Tensor) -> Tensor:
         """Log-mel of one segment.
 

@@ -1,6 +1,8 @@
-"""Words kept, told from linguistic codes alone: warping by hand and by brute force."""
+"""Words kept, told from codes alone: warping by hand and by brute force."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
@@ -9,33 +11,47 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepaudio.tokenizers.content import code_costs, lost_content, warped_cost
+from stepaudio.types import SpeechTokens, TokenSpec
 
-#: On a line: the mean distance of different codes is (1 + 3 + 2) / 3 = 2.
+SPEC = TokenSpec(3, 3)
+#: On a line: pairs are 1, 3 and 2 apart, the root mean square is sqrt(14 / 3) = 2.16.
 LINE = torch.tensor([[0.0], [1.0], [3.0]])
+NEAR, FAR = 1 / math.sqrt(14 / 3), 2 / math.sqrt(14 / 3)
 
 
-def test_costs_are_distances_relative_to_their_mean_and_at_most_one() -> None:
-    expected = [[0.0, 0.5, 1.0], [0.5, 0.0, 1.0], [1.0, 1.0, 0.0]]
-    np.testing.assert_allclose(code_costs(LINE), expected)
+def tokens(linguistic: list[int], semantic: int = 0) -> SpeechTokens:
+    """Units of two linguistic codes and three times the same semantic one."""
+    codes = torch.tensor(linguistic, dtype=torch.int64)
+    return SpeechTokens(codes, torch.full((len(codes) // 2 * 3,), semantic), SPEC)
+
+
+def test_costs_are_distances_relative_to_those_of_all_pairs_and_at_most_one() -> None:
+    every = torch.arange(3)
+    expected = torch.tensor([[0.0, NEAR, 1.0], [NEAR, 0.0, FAR], [1.0, FAR, 0.0]])
+    assert torch.allclose(code_costs(every, every, LINE), expected)
+    book = torch.randn(50, 7, generator=torch.Generator().manual_seed(0))
+    pairs = torch.pdist(book).square().mean().sqrt()
+    found = code_costs(torch.arange(50), torch.arange(50), book)
+    assert torch.allclose(found, (torch.cdist(book, book) / pairs).clamp(max=1), atol=1e-3)
+    assert float(found.diagonal().max()) == 0.0
 
 
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
-        ([0, 1], [0, 1], 0.0),
-        # One near code at the end, reached along one sequence: once its cost, of four frames.
-        ([0, 0], [0, 1], 0.5 / 4),
+        (tokens([0, 1]), tokens([0, 1]), 0.0),
+        # Half of every cost is linguistic. Two of four codes: the last three frames of twelve.
+        (tokens([0, 0]), tokens([0, 1]), 3 * NEAR / 2 / 12),
         # Twice as slow is the same words.
-        ([0, 2], [0, 0, 2, 2], 0.0),
-        # In the other order: the first pair twice 1, the second one nothing, the last one 1.
-        ([0, 2], [2, 0], 3 / 4),
-        ([], [1], 1.0),
-        ([1], [], 1.0),
+        (tokens([0, 2]), tokens([0, 0, 2, 2]), 0.0),
+        # Every frame far in one stream, alike in the other: both halves count.
+        (tokens([1, 1]), tokens([1, 1], semantic=2), 0.5),
+        (tokens([]), tokens([1, 1]), 1.0),
+        (tokens([1, 1]), tokens([]), 1.0),
     ],
 )
-def test_by_hand(before: list[int], after: list[int], expected: float) -> None:
-    codes = (torch.tensor(c, dtype=torch.int64) for c in (before, after))
-    assert lost_content(*codes, code_costs(LINE)) == pytest.approx(expected)
+def test_by_hand(before: SpeechTokens, after: SpeechTokens, expected: float) -> None:
+    assert lost_content(before, after, (LINE, LINE)) == pytest.approx(expected)
 
 
 def brute(costs: np.ndarray) -> float:

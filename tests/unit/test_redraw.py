@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from stepaudio.redraw import LENGTH_TOLERANCE, draw_seed, misfit, write_edits
 from stepaudio.result import Run
 from stepaudio.seeds import derive_seed
 from stepaudio.synthesis import write_codes
-from stepaudio.tokenizers.content import code_costs, lost_content
+from stepaudio.tokenizers.content import lost_content
 from stepaudio.types import SamplingParams, SpeechTokens
 
 SAMPLING = SamplingParams(temperature=3.0, max_new_tokens=60, min_new_tokens=5)
@@ -23,18 +24,21 @@ PROMPT = [0, 1, 2]
 SEEDS = list(range(12))
 
 
-#: Costs with which a far loudness is another word.
-COSTS = code_costs(torch.arange(float(TOKENS.linguistic_size))[:, None])
+#: Codes on a line: far ones are other words.
+BOOKS = (
+    torch.arange(float(TOKENS.linguistic_size))[:, None],
+    torch.arange(float(TOKENS.semantic_size))[:, None],
+)
 SOURCE = SpeechTokens(torch.zeros(8, dtype=torch.int64), torch.zeros(12, dtype=torch.int64), TOKENS)
 
 
 def write(
-    wanted: float | None, draws: int, seeds: list[int], costs: Any = None, **how: Any
+    wanted: float | None, draws: int, seeds: list[int], books: Any = None, **how: Any
 ) -> list[SpeechTokens]:
     count = len(seeds)
     codes, _ = write_edits(
         FakeLM(), [PROMPT] * count, [60] * count, [SOURCE] * count, [wanted] * count,
-        replace(SAMPLING, **how), seeds, Run(), draws=draws, costs=costs,
+        replace(SAMPLING, **how), seeds, Run(), draws=draws, codebooks=books,
     )  # fmt: skip
     return codes
 
@@ -44,7 +48,7 @@ def lengths(wanted: float | None, draws: int, seeds: list[int] = SEEDS) -> list[
 
 
 def lost(codes: list[SpeechTokens]) -> list[float]:
-    return [lost_content(SOURCE.linguistic, c.linguistic, COSTS) for c in codes]
+    return [lost_content(SOURCE, c, BOOKS) for c in codes]
 
 
 def test_misfit() -> None:
@@ -79,15 +83,15 @@ def test_among_draws_that_fit_the_one_that_keeps_the_words_is_kept() -> None:
     alone = [write(None, 1, [draw_seed(s, n) for s in SEEDS]) for n in range(4)]
     judged = [list(zip([c.num_units == 12 for c in a], lost(a), strict=True)) for a in alone]
     found = list(zip(*judged, strict=True))
-    best, first = write(None, 4, SEEDS, COSTS), write(None, 4, SEEDS)
+    best, first = write(None, 4, SEEDS, BOOKS), write(None, 4, SEEDS)
     assert lost(best) == [min(draws)[1] for draws in found]
-    # Without costs all that end by themselves are equally good: the first one is kept.
+    # Without codebooks all that end by themselves are equally good: the first one is kept.
     assert lost(first) == [min(draws, key=lambda draw: draw[0])[1] for draws in found]
     assert sum(lost(best)) < sum(lost(first))
 
 
 def test_a_fitting_length_comes_before_the_words() -> None:
-    fitting, first = lengths(3.0, 6), [c.num_units for c in write(3.0, 6, SEEDS, COSTS)]
+    fitting, first = lengths(3.0, 6), [c.num_units for c in write(3.0, 6, SEEDS, BOOKS)]
     off = [[misfit(n, 3.0, "end") for n in found] for found in (fitting, first)]
     assert off[0] == off[1]
 
@@ -104,9 +108,9 @@ def test_draws_have_seeds_of_their_own_unless_nothing_is_drawn() -> None:
 
 
 def test_batch_gives_what_its_singles_give() -> None:
-    together = write(3.0, 3, SEEDS, COSTS)
+    together = write(3.0, 3, SEEDS, BOOKS)
     for seed, one in zip(SEEDS, together, strict=True):
-        (alone,) = write(3.0, 3, [seed], COSTS)
+        (alone,) = write(3.0, 3, [seed], BOOKS)
         assert torch.equal(alone.linguistic, one.linguistic)
         assert torch.equal(alone.semantic, one.semantic)
 
@@ -130,10 +134,10 @@ def test_a_draw_without_a_whole_unit_is_passed_over() -> None:
 
 
 def test_cut_draws_lose_against_those_that_end() -> None:
-    def reasons(draws: int) -> list[str]:
+    def reasons(draws: int) -> Sequence[str]:
         return write_edits(
             FakeLM(), [PROMPT] * 12, [15] * 12, [SOURCE] * 12, [None] * 12, SAMPLING, SEEDS, Run(),
-            draws=draws, costs=None,
+            draws=draws, codebooks=None,
         )[1]  # fmt: skip
 
     assert reasons(6).count("length") < reasons(1).count("length")
