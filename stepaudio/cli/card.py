@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -58,9 +59,11 @@ def card(
         ),
     ] = None,
     limit: Annotated[
-        int | None,
+        list[str] | None,
         typer.Option(
-            min=1, help="Most rows of each label, in every section.", rich_help_panel=_WHICH
+            metavar="[SECTION=]N",
+            help="Most rows of each label, in every section or in one; may be repeated.",
+            rich_help_panel=_WHICH,
         ),
     ] = None,
     speech: Annotated[
@@ -101,13 +104,14 @@ def card(
     from stepaudio.plotting import require_matplotlib
 
     sections = chosen_sections(split(only))
+    limits = _limits(limit or [], sections)
     if output.suffix != ".json":
         raise typer.BadParameter(f"{output} does not end in .json.", param_hint="'--output'")
     check_card_free(output, force=force)
     require_matplotlib()
     check_device(device)
     material = read_material(manifest, Corpora(speech, mandarin, noise), seed)
-    plan = CardPlan(work, model, device, seed, limit, workers, threads)
+    plan = CardPlan(work, model, device, seed, limits, workers, threads)
     with Screen() as screen:
         screen.wait("loading the judges")
         # Styles need no model; another judge of them may be asked for.
@@ -123,3 +127,23 @@ def card(
     )
     values |= {"command": "eval card", "written": [str(path) for path in written]}
     tell(values, line, as_json)
+
+
+def _limits(given: Sequence[str], sections: Iterable[str]) -> dict[str, int]:
+    """``N`` for every section, ``SECTION=N`` for one, whatever comes first."""
+    names = list(sections)
+    everywhere: dict[str, int] = {}
+    alone: dict[str, int] = {}
+    for one in given:
+        name, _, number = one.rpartition("=")
+        if (name and name not in names) or not number.isdecimal() or not int(number):
+            raise typer.BadParameter(
+                f"{one!r} is neither a number from 1 on nor SECTION=N with one of "
+                f"{', '.join(names)}.",
+                param_hint="'--limit'",
+            )
+        if name:
+            alone[name] = int(number)
+        else:
+            everywhere = dict.fromkeys(names, int(number))
+    return everywhere | alone

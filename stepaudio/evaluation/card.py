@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class CardPlan:
         model: folder or hub id; None is the embedded one.
         device: where it runs.
         seed: of rows, edits and resampling.
-        limit: most rows of each label, in every section; None takes the sections' own.
+        limits: most rows of each label, by section; a section that is not named takes its own.
         workers: processes that make recordings.
         threads: of the section that is timed.
     """
@@ -58,7 +58,7 @@ class CardPlan:
     model: str | None = None
     device: str = "auto"
     seed: int = 0
-    limit: int | None = None
+    limits: Mapping[str, int] = field(default_factory=dict)
     workers: int = 1
     threads: int = 2
 
@@ -120,7 +120,7 @@ def measure_card(
         "environment": environment(),
         "plan": {
             "seed": plan.seed,
-            "limit": plan.limit,
+            "limits": dict(plan.limits),
             "workers": plan.workers,
             "timed_threads": plan.threads,
             "device": plan.device,
@@ -170,7 +170,7 @@ class _Bench:
         plan = self.plan
         try:
             rows = section.rows(self.material, self.context)
-            limit = section.limit if plan.limit is None else plan.limit
+            limit = plan.limits.get(name, section.limit)
             rows = select(rows, Selection(limit=limit, seed=plan.seed))
             if section.prepare is not None:
                 rows = section.prepare(rows, self.material, plan.work / "inputs" / name)

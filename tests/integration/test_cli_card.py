@@ -53,7 +53,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_card(model: str, here: Path) -> None:
     arguments = ["eval", "card", "m.jsonl", "-o", "out/nano.json", "--model", model]
     arguments += ["--speech", "books", "--limit", "1", "--device", "cpu", "--threads", "1"]
-    arguments += ["--judge", f"style=python:{__name__}:EVERYTHING"]
+    arguments += ["--limit", "speed=2", "--judge", f"style=python:{__name__}:EVERYTHING"]
     said = told(*arguments, "--only", "style,speed,denoise,size")
     assert list(said["sections"]) == ["style", "speed", "denoise", "size"]
     assert said["model"].startswith("debug (")
@@ -73,6 +73,8 @@ def test_a_card(model: str, here: Path) -> None:
     assert figures["speed.within"]["value"] is None
     assert figures["speed.within"]["met"] is None
     assert figures["speed.tempo_faster"]["value"] > 0
+    # Both speakers in one section, one in the others.
+    assert said["sections"]["speed"]["rows"] == 2 * said["sections"]["style"]["rows"] == 8
     assert figures["speed.errors"]["missing"] == "not on this machine"
     assert figures["size.megabytes"]["met"] is True
     assert figures["size.rtf"]["value"] > 0
@@ -113,6 +115,8 @@ def test_it_goes_on_where_it_stopped(model: str, here: Path) -> None:
         (["-o", "x.json"], "no recordings with words and the set 'librispeech'", 1),
         (["-o", "x.txt"], "x.txt does not end in .json", 2),
         (["-o", "x.json", "--limit", "0"], "--limit", 2),
+        (["-o", "x.json", "--limit", "speeds=3"], "SECTION=N", 2),
+        (["-o", "x.json", "--limit", "style="], "SECTION=N", 2),
     ],
 )
 def test_refusals(here: Path, arguments: list[str], message: str, code: int) -> None:
