@@ -162,6 +162,9 @@ class TokenStream(Iterator[int]):
     def __next__(self) -> int:
         """The next id.
 
+        Returns:
+            The id.
+
         Raises:
             ServerError: the server refused, failed, or broke off.
             NotServedError: the server does not give ids.

@@ -116,6 +116,9 @@ class ServedLM(SpeechLM):
             ids: ``[B, T]`` int64.
             cache: state of earlier positions.
 
+        Returns:
+            Nothing.
+
         Raises:
             NotServedError: always.
         """
