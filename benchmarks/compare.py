@@ -18,28 +18,23 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from alternatives import FullBiasDecoder, activate_plainly, llama_of, tokenize_by_chunks
 from machine import describe
+from ppo_step import our_rounds, their_rounds
 from torch import Tensor, nn
 
 from stepaudio.decoder.snake import AntiAliased, SnakeBeta
 from stepaudio.lm.cache import KVCache
-from stepaudio.lm.generate import collect
 from stepaudio.lm.step1 import Step1Config, Step1LM, init_weights
 from stepaudio.tokenizers.linguistic import LinguisticConfig, LinguisticTokenizer
 from stepaudio.types import SamplingParams
 
 SEED = 0
-
-#: What cannot be compared, and why.
-MISSING = {
-    "TRL's PPO step": "TRL has no PPO trainer any more (1.16); those that had it ask for a text "
-    "tokenizer and a data set, and train a Llama, so that a step of theirs is not a step of ours",
-}
 
 
 @dataclass(frozen=True)
@@ -94,15 +89,26 @@ SIZES = {
 }  # fmt: skip
 
 
-def both(ours: Callable[[], Any], theirs: Callable[[], Any], repeats: int) -> tuple[float, float]:
-    """Median seconds of each, taking turns, so that a busy moment hits both."""
-    spent: tuple[list[float], list[float]] = ([], [])
-    for _ in range(repeats + 1):
-        for times, work in zip(spent, (ours, theirs), strict=True):
-            start = time.perf_counter()
-            work()
-            times.append(time.perf_counter() - start)
-    return statistics.median(spent[0][1:]), statistics.median(spent[1][1:])
+def timed(work: Callable[[], Any]) -> Callable[[], tuple[float]]:
+    """Seconds that a piece of work takes."""
+
+    def run() -> tuple[float]:
+        start = time.perf_counter()
+        work()
+        return (time.perf_counter() - start,)
+
+    return run
+
+
+def both(
+    ours: Callable[[], tuple[float, ...]], theirs: Callable[[], tuple[float, ...]], repeats: int
+) -> list[tuple[float, float]]:
+    """Medians of what both report, pair by pair; they take turns, so a busy moment hits both."""
+    ran = [(ours(), theirs()) for _ in range(repeats + 1)][1:]
+    sides = [
+        [statistics.median(n) for n in zip(*side, strict=True)] for side in zip(*ran, strict=True)
+    ]
+    return list(zip(*sides, strict=True))
 
 
 def row(name: str, unit: str, ours: float, theirs: float) -> dict[str, Any]:
@@ -118,6 +124,7 @@ def row(name: str, unit: str, ours: float, theirs: float) -> dict[str, Any]:
 
 def language_model(size: Size) -> Step1LM:
     """Random weights in the type wanted, without having been in another."""
+    torch.manual_seed(SEED)
     with torch.device("meta"):
         lm = Step1LM(size.lm).to(size.dtype)
     lm = lm.to_empty(device="cpu").requires_grad_(False).eval()
@@ -136,36 +143,63 @@ def check_same(ours: Tensor, theirs: Tensor, what: str) -> None:
         raise SystemExit(f"{what}: both sides differ by {worst:.3g}; nothing was measured")
 
 
-def decoding(lm: Step1LM, size: Size, repeats: int) -> Iterator[dict[str, Any]]:
-    """Seconds per token against ``generate`` of transformers, prefill taken off."""
-    prompt = torch.arange(size.prompt) % lm.config.audio_offset
+class Marks:
+    """When the ids of a ``generate`` of transformers came; its first call brings the prompt."""
 
-    def ours(count: int) -> None:
-        greedy = SamplingParams(
-            temperature=0.0, constrain=False, max_new_tokens=count, min_new_tokens=count
-        )
-        collect(lm.generate([prompt], greedy))
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def put(self, ids: Tensor) -> None:
+        """Called with the ids of a step."""
+        self.times.append(time.perf_counter())
+
+    def end(self) -> None:
+        """Called after the last one."""
+
+
+def first_and_later(times: list[float]) -> tuple[float, float]:
+    """Seconds from the start to the first id, and per id after it."""
+    return times[1] - times[0], (times[-1] - times[1]) / (len(times) - 2)
+
+
+def decoding(lm: Step1LM, size: Size, repeats: int) -> Iterator[dict[str, Any]]:
+    """Seconds to the first id and per id after it, against ``generate`` of transformers."""
+    prompt = torch.arange(size.prompt) % lm.config.audio_offset
+    greedy = SamplingParams(
+        temperature=0.0,
+        constrain=False,
+        max_new_tokens=size.tokens,
+        min_new_tokens=size.tokens,
+    )
+
+    def ours() -> tuple[float, float]:
+        times = [time.perf_counter()]
+        for _ in lm.generate([prompt], greedy):
+            times.append(time.perf_counter())
+        return first_and_later(times)
 
     for attention in ("eager", "sdpa"):
         llama = llama_of(lm, attention)
         first = prompt[None, :1]
         check_same(lm(first), llama(first).logits, f"first position, {attention}")
 
-        def theirs(count: int, model: Any = llama) -> None:
+        def theirs(model: Any = llama) -> tuple[float, float]:
+            marks = Marks()
             model.generate(
                 prompt[None],
                 attention_mask=torch.ones_like(prompt[None]),
-                max_new_tokens=count,
+                max_new_tokens=size.tokens,
                 do_sample=False,
                 pad_token_id=0,
+                streamer=marks,
             )
+            assert len(marks.times) == size.tokens + 1
+            return first_and_later(marks.times)
 
-        one = both(lambda: ours(1), lambda: theirs(1), repeats)
-        many = both(lambda: ours(size.tokens), lambda: theirs(size.tokens), repeats)
-        per_token = [(b - a) / (size.tokens - 1) for a, b in zip(one, many, strict=True)]
+        prefill, decode = both(ours, theirs, repeats)
         name = f"Hugging Face generate, {attention}"
-        yield row(f"{name}: decode after {size.prompt} ids", "s per token", *per_token)
-        yield row(f"{name}: prefill of {size.prompt} ids and one token", "s", *one)
+        yield row(f"{name}: decode after {size.prompt} ids", "s per token", *decode)
+        yield row(f"{name}: prefill of {size.prompt} ids", "s", *prefill)
 
 
 def published_fallback(lm: Step1LM, size: Size, repeats: int) -> Iterator[dict[str, Any]]:
@@ -184,9 +218,9 @@ def published_fallback(lm: Step1LM, size: Size, repeats: int) -> Iterator[dict[s
         theirs = FullBiasDecoder(lm, cache)
         name = f"full bias per token, {context} ids of context"
         check_same(lm.next_logits(token, cache), theirs.next_logits(token), name)
-        spent = both(
-            lambda cache=cache: lm.next_logits(token, cache),
-            lambda theirs=theirs: theirs.next_logits(token),
+        (spent,) = both(
+            timed(partial(lm.next_logits, token, cache)),
+            timed(partial(theirs.next_logits, token)),
             repeats,
         )
         yield row(name, "s per token", *spent)
@@ -202,9 +236,9 @@ def chunk_loop(size: Size, repeats: int) -> Iterator[dict[str, Any]]:
     name = f"linguistic codes chunk by chunk, {size.seconds:g} s"
     if (codes != tokenize_by_chunks(tokenizer, waveform)).float().mean() > 0.01:
         raise SystemExit(f"{name}: both sides give other codes; nothing was measured")
-    spent = both(
-        lambda: tokenizer.encode([waveform]),
-        lambda: tokenize_by_chunks(tokenizer, waveform),
+    (spent,) = both(
+        timed(partial(tokenizer.encode, [waveform])),
+        timed(partial(tokenize_by_chunks, tokenizer, waveform)),
         repeats,
     )
     yield row(name, "s", *spent)
@@ -217,23 +251,42 @@ def activation(size: Size, repeats: int) -> Iterator[dict[str, Any]]:
     x = torch.randn(batch, channels, samples, generator=torch.Generator().manual_seed(SEED))
     name = f"plain BigVGAN activation, {channels} x {samples}"
     check_same(ours(x), activate_plainly(ours, x), name)
-    yield row(name, "s", *both(lambda: ours(x), lambda: activate_plainly(ours, x), repeats))
+    (spent,) = both(timed(partial(ours, x)), timed(partial(activate_plainly, ours, x)), repeats)
+    yield row(name, "s", *spent)
 
 
-@torch.inference_mode()
+def ppo_round(lm: Step1LM, size: Size, repeats: int) -> Iterator[dict[str, Any]]:
+    """Seconds of a round of PPO against TRL's."""
+    batch = 4
+    ids = torch.randint(5, lm.config.audio_offset, (batch, size.prompt))
+    length = min(size.tokens, 50)
+    length -= length % lm.spec.tokens.unit_length
+    # Theirs first: where TRL is missing, nothing needs to be trained.
+    spent = [
+        statistics.median(rounds(lm, list(ids), length, repeats + 1)[1:])
+        for rounds in (their_rounds, our_rounds)
+    ]
+    yield row(f"TRL's PPO, {batch} x {length} ids drawn and learned from", "s", *spent[::-1])
+
+
 def compare(name: str, repeats: int) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """All rows of one size, and what is missing for want of a package."""
     size, missing = SIZES[name], {}
-    lm = language_model(size)
     rows: list[dict[str, Any]] = []
-    try:
-        rows += decoding(lm, size, repeats)
-    except ImportError:
-        missing["Hugging Face generate"] = "transformers is missing: pip install 'stepaudio[bench]'"
-    rows += published_fallback(lm, size, repeats)
-    del lm
-    rows += chunk_loop(size, repeats)
-    rows += activation(size, repeats)
+    lm = language_model(size)
+    with torch.inference_mode():
+        try:
+            rows += decoding(lm, size, repeats)
+        except ImportError as error:
+            missing["Hugging Face generate"] = f"{error}; pip install 'stepaudio[bench]'"
+        rows += published_fallback(lm, size, repeats)
+        rows += chunk_loop(size, repeats)
+        rows += activation(size, repeats)
+    if size.dtype == torch.float32:
+        try:
+            rows += ppo_round(lm, size, repeats)
+        except ImportError as error:
+            missing["TRL's PPO"] = f"{error}; pip install 'stepaudio[bench-rl]'"
     dtype = str(size.dtype).removeprefix("torch.")
     return [{"size": name, "dtype": dtype, **one} for one in rows], missing
 
@@ -257,7 +310,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["nano", "small"])
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    report = {**describe(SEED, "transformers"), "rows": [], "missing": dict(MISSING)}
+    report = {**describe(SEED, "transformers", "trl"), "rows": [], "missing": {}}
     for name in args.sizes:
         rows, missing = compare(name, args.repeats)
         report["rows"] += rows
