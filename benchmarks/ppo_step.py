@@ -76,6 +76,7 @@ def their_rounds(lm: Step1LM, prompts: Sequence[Tensor], length: int, rounds: in
     from tokenizers import Tokenizer, models
     from transformers import (
         LlamaForSequenceClassification,
+        PrinterCallback,
         PreTrainedTokenizerFast,
         TrainerCallback,
     )
@@ -139,5 +140,6 @@ def their_rounds(lm: Step1LM, prompts: Sequence[Tensor], length: int, rounds: in
             train_dataset=Dataset.from_dict({"input_ids": [ids.tolist() for ids in prompts]}),
             callbacks=[clock],
         )
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
     return [end - start for start, end in zip(clock.marks, clock.marks[1:], strict=False)]

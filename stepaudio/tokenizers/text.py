@@ -205,8 +205,7 @@ class SentencePieceText:
         """
         if not 0 <= number < self._size:
             raise PromptError(f"id {number} is not in the text tokenizer of {self._size} ids")
-        spelling: str = self._tokenizer.id_to_token(number)
-        return spelling
+        return str(self._tokenizer.id_to_token(number))
 
     def save_pretrained(self, folder: str | Path, *, force: bool = False) -> Path:
         """Write ``tokenizer.json``.

@@ -27,6 +27,7 @@ def test_every_row_checks_that_both_sides_agree(compare: ModuleType) -> None:
         "plain BigVGAN activation",
     }
     assert ("Hugging Face generate" in beside) != ("Hugging Face generate" in missing)
+    assert ("TRL's PPO" in beside) != ("TRL's PPO" in missing)
     assert all(row["ours"] > 0 and row["theirs"] > 0 for row in rows)
     assert "| debug | full bias per token, 40 ids" in compare.table(
         {"rows": rows, "missing": missing}
