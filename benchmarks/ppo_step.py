@@ -76,8 +76,8 @@ def their_rounds(lm: Step1LM, prompts: Sequence[Tensor], length: int, rounds: in
     from tokenizers import Tokenizer, models
     from transformers import (
         LlamaForSequenceClassification,
-        PrinterCallback,
         PreTrainedTokenizerFast,
+        PrinterCallback,
         TrainerCallback,
     )
     from trl.experimental.ppo import PPOConfig as TheirConfig
