@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -83,6 +83,11 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     stub: Stub
+
+    def handle(self) -> None:
+        # A client that hangs up may do so while the next request is waited for.
+        with suppress(ConnectionError):
+            super().handle()
 
     def do_GET(self) -> None:
         self.stub.headers.append(dict(self.headers))

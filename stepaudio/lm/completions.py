@@ -24,7 +24,7 @@ __all__ = ["CompletionServer", "TokenStream"]
 _MOST_BYTES = 1 << 20
 # A name, an address or [an address of IPv6], perhaps a port, and a path; no user, no query.
 _URL = re.compile(
-    r"(?P<scheme>https?)://(?P<host>(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?)"
+    r"(?P<scheme>https?)://(?P<host>(?:[\w.-]+|\[[0-9a-fA-F:.]+\])(?::(?P<port>\d{1,5}))?)"
     r"(?P<path>(?:/[\w.~-]+)*/?)",
     re.ASCII,
 )
@@ -44,7 +44,7 @@ class CompletionServer:
 
     def __init__(self, url: str, *, key: ApiKey, timeout: float) -> None:
         match = _URL.fullmatch(url)
-        if match is None:
+        if match is None or int(match["port"] or 0) > 65535:
             raise ConfigError(
                 "the URL of a model server must be http://HOST:PORT/v1 or https://HOST:PORT/v1; "
                 "its key belongs into the environment"

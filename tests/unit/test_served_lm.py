@@ -255,7 +255,14 @@ def test_what_is_refused_before_anything_is_sent(stub: Stub) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["localhost:8000/v1", "ftp://host/v1", "http://me:key@host/v1", "http://host/v1?key=1", ""],
+    [
+        "localhost:8000/v1",
+        "ftp://host/v1",
+        "http://me:key@host/v1",
+        "http://host:99999/v1",
+        "http://host/v1?key=1",
+        "",
+    ],
 )
 def test_urls_are_checked(url: str) -> None:
     with pytest.raises(ConfigError, match="URL"):
