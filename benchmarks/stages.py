@@ -13,17 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+from machine import describe
 
-import stepaudio
 from stepaudio import Audio, Edit, EditPipeline
 
 SEED = 0
@@ -104,13 +101,7 @@ def main() -> None:
     args = parser.parse_args()
     pipeline = EditPipeline.from_pretrained(device="cpu")
     report = {
-        "machine": platform.platform(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "python": sys.version.split()[0],
-        "torch": torch.__version__,
-        "stepaudio": stepaudio.__version__,
-        "seed": SEED,
+        **describe(SEED),
         "clips": [measure(pipeline, seconds, batch, args.repeats) for seconds, batch in CLIPS],
         "seconds_to_first_chunk": {
             str(seconds): first_chunk(pipeline, seconds, args.repeats) for seconds in (3.0, 10.0)

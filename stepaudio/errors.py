@@ -28,12 +28,14 @@ __all__ = [
     "JudgeError",
     "MissingExtraError",
     "NoConsentError",
+    "NotServedError",
     "OtherVoiceError",
     "OutputExistsError",
     "PromptError",
     "PurposeError",
     "RecordError",
     "SafetyError",
+    "ServerError",
     "SignatureError",
     "SpecMismatchError",
     "StepAudioError",
@@ -124,6 +126,25 @@ class JudgeAnswerError(JudgeError):
 
 class JudgeBudgetError(JudgeError):
     """The next question could cost more than the caller allows; ``verdicts`` holds what is done."""
+
+
+class ServerError(StepAudioError, RuntimeError):
+    """A model server cannot be reached, refuses, or answers what makes no sense.
+
+    Args:
+        message: what happened, without the key.
+        again: another try may help.
+        wait: seconds the server asks to wait before it; None if it does not say. Both are kept
+            as attributes.
+    """
+
+    def __init__(self, message: str, *, again: bool = False, wait: float | None = None) -> None:
+        super().__init__(message)
+        self.again, self.wait = again, wait
+
+
+class NotServedError(StepAudioError, ValueError):
+    """A model behind a server was asked for something that its protocol cannot give."""
 
 
 class MissingExtraError(StepAudioError, ImportError):

@@ -1,4 +1,6 @@
-"""Published checkpoints to our layout; nothing they contain is executed.
+"""Published checkpoints to our layout, and our language model to that of vLLM.
+
+Nothing that foreign files contain is executed.
 
 - :mod:`~stepaudio.convert.published`: both published folders to a pipeline folder,
   :func:`~stepaudio.convert.published.convert_published`
@@ -11,4 +13,7 @@
 - :mod:`~stepaudio.convert.onnx_weights`: reading ONNX weights safely
 - :mod:`~stepaudio.convert.yaml_settings`: reading YAML as plain data
 - :mod:`~stepaudio.convert.report`: what became of every tensor
+- :mod:`~stepaudio.convert.huggingface`: the way out: a Hugging Face folder of the language model,
+  :func:`~stepaudio.convert.huggingface.export_huggingface`
+- :mod:`~stepaudio.convert.new_folder`: folders that appear when they are complete
 """

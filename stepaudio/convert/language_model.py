@@ -27,10 +27,18 @@ from stepaudio.hub import (
 )
 from stepaudio.lm.step1 import Step1Config, Step1LM
 
-__all__ = ["check_language_model", "convert_language_model", "read_lm_config"]
+__all__ = [
+    "check_language_model",
+    "convert_language_model",
+    "read_lm_config",
+    "write_weights",
+]
 
 #: Our dtypes and the names safetensors has for them.
 _DTYPES = {torch.bfloat16: "BF16", torch.float16: "F16", torch.float32: "F32"}
+
+#: Settings that only our own folders of this layout have.
+_OURS = ("audio_offset", "linguistic_size", "semantic_size")
 
 _SAME_NAME = (
     "hidden_size",
@@ -44,13 +52,13 @@ _SAME_NAME = (
 
 
 def read_lm_config(path: Path) -> Step1Config:
-    """Read the published ``config.json``.
+    """Read the published ``config.json``, or one that :mod:`stepaudio.convert.huggingface` wrote.
 
     Args:
         path: the file.
 
     Returns:
-        Our config, with the published place of the audio ids.
+        Our config, with the published place of the audio ids unless the file names another.
 
     Raises:
         CheckpointError: missing file or settings, another kind of model, or impossible sizes.
@@ -71,6 +79,7 @@ def read_lm_config(path: Path) -> Step1Config:
     ours = {name: values[name] for name in _SAME_NAME} | {
         "end_ids": ends if isinstance(ends, list) else [ends],
     }
+    ours |= {name: values[name] for name in _OURS if name in values}
     limit = values.get("max_seq_len")
     if isinstance(limit, int) and limit < Step1Config.context_length:
         ours["context_length"] = limit
@@ -109,7 +118,7 @@ def convert_language_model(source: Path, config: Step1Config, out: Path) -> list
     names = _check_shapes(tensors, config, source)
     write_atomic(
         out / WEIGHTS_FILE,
-        lambda path: _write_streaming(path, tensors, names),
+        lambda path: write_weights(path, tensors, names),
     )
     text = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
     write_atomic(out / CONFIG_FILE, lambda path: path.write_text(text, encoding="utf-8"))
@@ -141,20 +150,32 @@ def _check_shapes(tensors: ShardedTensors, config: Step1Config, source: Path) ->
     return list(wanted)
 
 
-def _write_streaming(path: Path, tensors: ShardedTensors, names: list[str]) -> None:
-    """Write a safetensors file with one tensor in memory at a time."""
+def write_weights(
+    path: Path, tensors: ShardedTensors, names: list[str], dtype: torch.dtype | None = None
+) -> None:
+    """Write a safetensors file with one tensor in memory at a time.
+
+    Args:
+        path: the file.
+        tensors: where they come from.
+        names: which, in order.
+        dtype: of all of them; None keeps the type of each.
+
+    Raises:
+        CheckpointError: a tensor of an unusual type that is to be kept.
+    """
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     position = 0
     for name in names:
-        dtype = tensors.dtype(name)
-        if isinstance(dtype, str):
+        stored = tensors.dtype(name) if dtype is None else dtype
+        if isinstance(stored, str):
             raise CheckpointError(
-                f"{tensors.file(name)}: {name} is stored as {dtype}; convert the unquantised model"
+                f"{tensors.file(name)}: {name} is stored as {stored}; convert the unquantised model"
             )
         shape = tensors.shape(name)
-        end = position + math.prod(shape) * dtype.itemsize
+        end = position + math.prod(shape) * stored.itemsize
         header[name] = {
-            "dtype": _DTYPES[dtype],
+            "dtype": _DTYPES[stored],
             "shape": list(shape),
             "data_offsets": [position, end],
         }
@@ -164,7 +185,8 @@ def _write_streaming(path: Path, tensors: ShardedTensors, names: list[str]) -> N
         text += b" " * (-len(text) % 8)
         file.write(struct.pack("<Q", len(text)) + text)
         for name in names:
-            _write_bytes(file, tensors.tensor(name))
+            value = tensors.tensor(name)
+            _write_bytes(file, value if dtype is None else value.to(dtype))
 
 
 def _write_bytes(file: BinaryIO, value: torch.Tensor) -> None:

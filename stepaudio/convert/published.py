@@ -7,9 +7,6 @@ part's own ``save_pretrained``. It appears at its place when it is complete, wit
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,11 +19,12 @@ from stepaudio.convert.language_model import (
     convert_language_model,
     read_lm_config,
 )
+from stepaudio.convert.new_folder import new_folder
 from stepaudio.convert.report import ConversionReport, FileCoverage
 from stepaudio.convert.sources import require_file
 from stepaudio.convert.vocoders import read_vocoder
 from stepaudio.convert.yaml_settings import read_yaml
-from stepaudio.errors import CheckpointError, OutputExistsError
+from stepaudio.errors import CheckpointError
 from stepaudio.parts import PIPELINE_FILE, write_manifest
 from stepaudio.tokenizers.dual import DualCodebookConfig, DualCodebookTokenizer
 from stepaudio.tokenizers.text import SentencePieceText
@@ -96,19 +94,11 @@ def convert_published(
     for folder in (edit, tokenizer):
         if not folder.is_dir():
             raise CheckpointError(f"{folder} is not a folder; give the published one")
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not force)):
-        raise OutputExistsError(f"{out} exists; choose another name or ask to overwrite it")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    # Everything is written beside the final place first, so that a failure leaves nothing behind.
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with new_folder(out, last=PIPELINE_FILE, force=force) as work:
         files, kind = _write_parts(edit, tokenizer, work, semantic_heads)
         report = ConversionReport(out, tuple(files), (f"vocoder: {kind}",))
         report.save(work)
         write_manifest(work, {**_PARTS, "vocoder": kind})
-        _install(work, out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return report
 
 
@@ -158,27 +148,6 @@ def _check_fit(flow: FlowSpec, vocoder: MelSpec, speaker_dim: int, path: Path) -
             f"{path} reads speaker embeddings of {flow.speaker_dim} values but campplus.onnx "
             f"gives {speaker_dim}"
         )
-
-
-def _install(work: Path, out: Path) -> None:
-    """Move a finished folder to its place, or its files over those of an older one."""
-    try:
-        if out.is_dir() and not any(out.iterdir()):
-            out.rmdir()
-        if not out.exists():
-            mask = os.umask(0)
-            os.umask(mask)
-            work.chmod(0o777 & ~mask)
-            work.replace(out)
-            return
-    except OSError as error:
-        raise OutputExistsError(f"{out} was written by somebody else meanwhile") from error
-    (out / PIPELINE_FILE).unlink(missing_ok=True)
-    files = [path for path in work.rglob("*") if path.is_file()]
-    for path in sorted(files, key=lambda path: path.name == PIPELINE_FILE):
-        target = out / path.relative_to(work)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(target)
 
 
 def _read_tokenizer(

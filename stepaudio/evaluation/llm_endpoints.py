@@ -10,22 +10,20 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import os
 import urllib.error
 import urllib.request
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from stepaudio.errors import JudgeError
+from stepaudio.servers import WORTH_ANOTHER_TRY, ApiKey, retry_after
 
 __all__ = ["Endpoint", "EndpointProblem", "GeminiEndpoint", "OpenAIEndpoint", "Reply"]
 
 _MOST_BYTES = 1 << 20
-_SHORTEST_SECRET = 8
-_WORTH_ANOTHER_TRY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 
 
 @dataclass(frozen=True)
@@ -104,14 +102,13 @@ class Endpoint(ABC):
         self.host = parts.hostname + (f":{parts.port}" if parts.port else "")
         self.timeout, self.max_tokens = timeout, max_tokens
         variable = key_variable or self.default_variable
-        key = os.environ.get(variable) if api_key is None else api_key
+        key = ApiKey.from_environment(variable) if api_key is None else ApiKey(api_key)
         if key is None:
             raise JudgeError(
                 f"no key for {model!r}: set the environment variable {variable} or give api_key "
                 "(an empty one for a server that wants none)"
             )
-        # Held by a function, so that no representation, copy to a dict or report shows it.
-        self._key: Callable[[], str] = lambda: key.strip()
+        self._key = key
         self._opener = urllib.request.build_opener(_NoRedirect)
 
     def __repr__(self) -> str:
@@ -142,7 +139,7 @@ class Endpoint(ABC):
         request = urllib.request.Request(
             self._url + path,
             data=json.dumps(body).encode(),
-            headers={"Content-Type": "application/json", **(headers if self._key() else {})},
+            headers={"Content-Type": "application/json", **(headers if self._key else {})},
             method="POST",
         )
         try:
@@ -150,29 +147,24 @@ class Endpoint(ABC):
                 raw = response.read(_MOST_BYTES)
         except urllib.error.HTTPError as error:
             with error:
-                said = " ".join(self._blot(_body_of(error)).split())[:300]
+                said = " ".join(self._key.blot(_body_of(error)).split())[:300]
             raise EndpointProblem(
                 f"{self.host} answered {error.code} for {self.model!r}: {said}",
-                again=error.code in _WORTH_ANOTHER_TRY,
-                wait=_seconds(error.headers.get("Retry-After")),
+                again=error.code in WORTH_ANOTHER_TRY,
+                wait=retry_after(error.headers.get("Retry-After")),
                 status=error.code,
             ) from None
         except (OSError, http.client.HTTPException) as error:
             raise EndpointProblem(
-                f"no answer from {self.host} for {self.model!r}: {self._blot(repr(error))}",
+                f"no answer from {self.host} for {self.model!r}: {self._key.blot(repr(error))}",
                 again=True,
                 maybe_charged=not _never_arrived(error),
             ) from None
-        text = self._blot(raw.decode("utf-8", "replace"))
+        text = self._key.blot(raw.decode("utf-8", "replace"))
         try:
             return self._read(json.loads(text))
         except (ValueError, LookupError, TypeError, AttributeError):
             return Reply(text)
-
-    def _blot(self, text: str) -> str:
-        # A shorter one is a word that a local server takes for a key, and may well be an answer.
-        key = self._key()
-        return text.replace(key, "***") if len(key) >= _SHORTEST_SECRET else text
 
 
 class OpenAIEndpoint(Endpoint):
@@ -192,7 +184,7 @@ class OpenAIEndpoint(Endpoint):
             "temperature": 0,
             "max_tokens": self.max_tokens,
         }
-        return "/chat/completions", {"Authorization": f"Bearer {self._key()}"}, body
+        return "/chat/completions", {"Authorization": f"Bearer {self._key.reveal()}"}, body
 
     def _read(self, body: Mapping[str, Any]) -> Reply:
         text = body["choices"][0]["message"]["content"]
@@ -220,7 +212,7 @@ class GeminiEndpoint(Endpoint):
             },
         }
         name = quote(self.model.removeprefix("models/"), safe="")
-        return f"/models/{name}:generateContent", {"x-goog-api-key": self._key()}, body
+        return f"/models/{name}:generateContent", {"x-goog-api-key": self._key.reveal()}, body
 
     def _read(self, body: Mapping[str, Any]) -> Reply:
         parts = body["candidates"][0]["content"]["parts"]
@@ -250,13 +242,6 @@ def _body_of(error: urllib.error.HTTPError) -> str:
         return error.read(_MOST_BYTES).decode("utf-8", "replace")
     except (OSError, http.client.HTTPException):
         return "(no explanation)"
-
-
-def _seconds(header: str | None) -> float | None:
-    try:
-        return max(0.0, float(header)) if header else None
-    except ValueError:  # a date; the usual wait will do
-        return None
 
 
 def _pair(read: Any, written: Any) -> tuple[int, int] | None:

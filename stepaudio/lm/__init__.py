@@ -9,4 +9,8 @@
   codebook grammar
 - :mod:`~stepaudio.lm.generate`: batched, seeded, cancellable generation over any model with a
   cache
+- :mod:`~stepaudio.lm.served`: a model behind a server, such as vLLM's,
+  :class:`~stepaudio.lm.served.ServedLM`
+- :mod:`~stepaudio.lm.remote_sampling`: what to ask a server for, so that its ids follow our rules
+- :mod:`~stepaudio.lm.completions`: the server's protocol: requests, streamed ids, failures
 """

@@ -16,7 +16,7 @@ from stepaudio.errors import PromptError
 from stepaudio.lm.sampling import check_sampling, initial_history, sample_next
 from stepaudio.types import LMSpec, SamplingParams, StopReason, TokenStep
 
-__all__ = ["Cache", "StepModel", "Stepwise", "collect", "generate"]
+__all__ = ["Cache", "StepModel", "Stepwise", "collect", "generate", "room_for", "token_step"]
 
 
 class Cache(Protocol):
@@ -75,7 +75,7 @@ def generate(
     """
     check_sampling(sampling)
     spec = lm.spec
-    limits = [_room(index, prompt, sampling, spec) for index, prompt in enumerate(prompts)]
+    limits = [room_for(index, prompt, sampling, spec) for index, prompt in enumerate(prompts)]
     if generators is None:
         generators = [torch.Generator() for _ in prompts]
         for generator in generators:
@@ -145,8 +145,21 @@ def collect(steps: Iterable[TokenStep]) -> tuple[list[Tensor], list[StopReason]]
     return [torch.tensor(stream, dtype=torch.int64, device=device) for stream in streams], reasons
 
 
-def _room(index: int, prompt: Tensor, sampling: SamplingParams, spec: LMSpec) -> int:
-    """New tokens prompt number ``index`` may have."""
+def room_for(index: int, prompt: Tensor, sampling: SamplingParams, spec: LMSpec) -> int:
+    """How many new tokens a prompt may have.
+
+    Args:
+        index: number of the prompt, for the error.
+        prompt: ``[T]`` int64.
+        sampling: limits, and whether only whole units are wanted.
+        spec: vocabulary and context length.
+
+    Returns:
+        At least 1; with the grammar a whole number of units.
+
+    Raises:
+        PromptError: the prompt is empty, is not ids of this model, or leaves no room.
+    """
     if prompt.dim() != 1 or prompt.dtype != torch.int64 or not len(prompt):
         raise PromptError(
             f"prompt {index} must be a one-dimensional int64 tensor with at least one id, "
@@ -192,7 +205,7 @@ def _steps(
         if cancel is not None and cancel():
             for sample in live:
                 reasons[sample] = "cancelled"
-            yield _step([], [], total, device, reasons)
+            yield token_step([], [], total, device, reasons)
             return
         # Around the model only: what is yielded must stay usable in training.
         with torch.inference_mode():
@@ -216,7 +229,7 @@ def _steps(
         for row, sample in enumerate(live):
             if row not in kept:
                 reasons[sample] = "length" if row in emitted else "end"
-        yield _step(
+        yield token_step(
             [live[row] for row in emitted], [tokens[row] for row in emitted], total, device, reasons
         )
         if len(kept) < len(live):
@@ -235,14 +248,25 @@ def _left_pad(prompt: Tensor, length: int) -> Tensor:
     return torch.nn.functional.pad(prompt, (length - len(prompt), 0))
 
 
-def _step(
+def token_step(
     samples: list[int],
     tokens: list[int],
     total: int,
     device: torch.device,
     reasons: Sequence[StopReason],
 ) -> TokenStep:
-    """A step in which ``samples`` received ``tokens``."""
+    """A step in which some samples received a token.
+
+    Args:
+        samples: their numbers.
+        tokens: the id each received.
+        total: samples of the batch.
+        device: of the result.
+        reasons: per sample of the batch.
+
+    Returns:
+        The step.
+    """
     ids = torch.zeros(total, dtype=torch.int64)
     active = torch.zeros(total, dtype=torch.bool)
     ids[samples] = torch.tensor(tokens, dtype=torch.int64)

@@ -18,7 +18,7 @@ from stepaudio.errors import CheckpointError, PromptError
 from stepaudio.hub import write_atomic
 from stepaudio.tokenizers.sentencepiece import PieceKind, read_sentencepiece
 
-__all__ = ["BOS", "BOT", "EOS", "EOT", "UNK", "SentencePieceText"]
+__all__ = ["BOS", "BOT", "EOS", "EOT", "TOKENIZER_FILE", "UNK", "SentencePieceText"]
 
 #: Special tokens with their ids in the published vocabulary and in ours.
 UNK, BOS, EOS, EOT, BOT = "<unk>", "<s>", "</s>", "<|EOT|>", "<|BOT|>"
@@ -190,6 +190,22 @@ class SentencePieceText:
         if number is None:
             raise KeyError(token)
         return number
+
+    def token(self, number: int) -> str:
+        """Spelling of one id.
+
+        Args:
+            number: the id.
+
+        Returns:
+            The token, spaces as ``▁``.
+
+        Raises:
+            PromptError: the id is not in the vocabulary.
+        """
+        if not 0 <= number < self._size:
+            raise PromptError(f"id {number} is not in the text tokenizer of {self._size} ids")
+        return str(self._tokenizer.id_to_token(number))
 
     def save_pretrained(self, folder: str | Path, *, force: bool = False) -> Path:
         """Write ``tokenizer.json``.
