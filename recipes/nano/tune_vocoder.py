@@ -41,7 +41,7 @@ from stepaudio.types import VoicePrompt
 LONGEST = 50
 #: Weights of the losses by the listeners, reached after this share of the training: before, they
 #: know nothing.
-FOOL, MATCH, HEARD_AFTER = 0.1, 0.2, 0.1
+FOOL, MATCH, HEARD_AFTER = 0.2, 0.5, 0.1
 
 
 @torch.no_grad()
