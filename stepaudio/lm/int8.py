@@ -76,10 +76,10 @@ def two_digits(x: Tensor) -> tuple[Tensor, Tensor]:
         ``[2, B, I]`` whole float32 numbers, high digits first, and ``[B, 1]`` steps: 1 /
         :data:`INPUT_STEPS` of the row's peak, by half of which a number is off at most.
     """
-    step = (x.abs().amax(1, keepdim=True) / INPUT_STEPS).clamp_min(_TINY)
+    step = (torch.linalg.vector_norm(x, torch.inf, 1, True) / INPUT_STEPS).clamp_min_(_TINY)
     whole = (x / step).round_()
     high = ((whole + 64) / 128).floor_()
-    return torch.stack([high, whole - 128 * high]), step
+    return torch.stack([high, whole.sub_(high, alpha=128)]), step
 
 
 class Int8Linear(nn.Module):
@@ -192,7 +192,7 @@ def _multiply(rows: Tensor, packed: Any) -> Tensor:
     ends = digits.new_tensor([-64.0, 63.0]).expand(2, len(rows), 2)
     inputs = torch.cat([digits, ends], -1).flatten(0, 1)
     high, low = torch.ops.quantized.linear_dynamic(inputs, packed, True).view(2, len(rows), -1)
-    return (high * 128 + low) * step
+    return low.add(high, alpha=128).mul_(step)
 
 
 @functools.cache
