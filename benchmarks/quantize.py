@@ -2,11 +2,12 @@
 
     python benchmarks/quantize.py [-o FILE.json] [--layers N] [--tokens N]
 
-Decodes with random weights of the published layer shapes (a part of the layers, and as much of the
-vocabulary) and with the embedded model, in float32, bfloat16, int8 and int4, in turns, so that what
-else the machine does hits all alike; beside them the read bandwidth, measured in between. The loss of
-likelihood is that of the embedded model, on answers that it wrote in float32. What the published model
-needs in memory is computed from its shapes. With the machine, the versions, the threads and the seed.
+Decodes with random weights of the published layer shapes (a part of the layers, and as much of
+the vocabulary) and with the embedded model, in float32, bfloat16, int8 and int4, in turns, so that
+what else the machine does hits all alike; beside them the read bandwidth, measured in between. The
+loss of likelihood is that of the embedded model, on answers that it wrote in float32. What the
+published model needs in memory is computed from its shapes. With the machine, the versions, the
+threads and the seed.
 """
 
 from __future__ import annotations

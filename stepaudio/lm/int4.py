@@ -3,8 +3,8 @@
 A group are the weights of 64 outputs for one input. Groups lie in memory as the rows of FBGEMM's 4
 bit tables (32 bytes of codes, the first of a pair in the low half; scale and offset in float16), so
 4.5 bits a weight. PyTorch sums rows of such tables with weights of their own, in float32, without
-expanding them: with the inputs as those weights it is a product of a vector and a matrix, the
-fastest there is for 4 bits in torch 2.13 without AVX512 (``benchmarks/quantize.py``).
+expanding them: with the inputs as those weights it is a product of a vector and a matrix, faster
+than its kernel for 4 bits on a CPU without AVX512 (see ``docs/small-machines.md``).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ GROUP = 64
 _BYTES = GROUP // 2 + 4
 # Up to so many inputs are cheaper one by one than expanding the weights for all of them.
 _FEW = 32
-# Groups of outputs expanded at a time, which bounds what a large layer needs besides itself.
+# Groups of outputs expanded at a time, which bounds what a large layer needs meanwhile.
 _BLOCKS = 16
 
 

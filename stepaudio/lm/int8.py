@@ -1,9 +1,9 @@
 """Linear layers with weights of 8 bits: one scale per output, symmetric.
 
-On the CPU the products are those of whole numbers, by FBGEMM, which PyTorch brings along: of the
-kernels in torch 2.13 it reads 8 bit weights fastest (``benchmarks/quantize.py``). It wants inputs of 7
-bits, and would round to them. So an input is written as two digits of 7 bits, and both rows are
-multiplied in one pass over the weights: the weights are what is rounded, not the input.
+On the CPU the products are those of whole numbers, by FBGEMM, which PyTorch brings along and which
+reads 8 bit weights faster than any other kernel of torch 2.13 (see ``docs/small-machines.md``). It
+wants inputs of 7 bits, and would round to them. So an input is written as two digits of 7 bits, and
+both are multiplied in one pass over the weights: the weights are what is rounded, not the input.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["INPUT_STEPS", "Int8Linear", "dequantize_int8", "quantize_int8", "two
 INPUT_STEPS = 63 * 128 + 63
 # Smaller normal numbers there are none, so nothing is divided by zero.
 _TINY = torch.finfo(torch.float32).tiny
-# Rows of weights or inputs worked on together, which bounds what a large layer needs besides itself.
+# Rows of weights or inputs worked on together, which bounds what a large layer needs meanwhile.
 _ROWS = 1024
 
 
@@ -187,8 +187,8 @@ def _pack(weight: Tensor, scale: Tensor) -> Any:
 def _multiply(rows: Tensor, packed: Any) -> Tensor:
     """``[B, I]`` float32 times packed weights, ``[B, O]``."""
     digits, step = two_digits(rows)
-    # The kernel maps the smallest and the largest input to 0 and 127. The two more inputs are those,
-    # so that its steps are the whole numbers that the digits are.
+    # The kernel maps the smallest and the largest input to 0 and 127. The two inputs more are
+    # those, so that its steps are the whole numbers that the digits are.
     ends = digits.new_tensor([-64.0, 63.0]).expand(2, len(rows), 2)
     inputs = torch.cat([digits, ends], -1).flatten(0, 1)
     high, low = torch.ops.quantized.linear_dynamic(inputs, packed, True).view(2, len(rows), -1)
