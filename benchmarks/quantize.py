@@ -13,6 +13,7 @@ threads and the seed.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import platform
@@ -61,9 +62,7 @@ def as_kind(lm: Step1LM, kind: str) -> Step1LM:
         return quantize(lm, 8)
     if kind == "int4":
         return quantize(lm, 4)
-    other = Step1LM(lm.config)
-    other.load_state_dict(lm.state_dict())
-    return other.to(getattr(torch, kind)).eval()
+    return copy.deepcopy(lm).to(getattr(torch, kind))
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -83,7 +82,7 @@ def bytes_per_token(lm: Step1LM) -> int:
     return resident_bytes(lm) - resident_bytes(lm.model.embed_tokens)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def speed(lm: Step1LM, tokens: int) -> dict[str, Any]:
     """Decode in turns with all kinds."""
     generator = torch.Generator().manual_seed(SEED)
@@ -144,7 +143,7 @@ def answers(pipeline: EditPipeline, lm: Step1LM) -> list[tuple[Tensor, int]]:
     return [(torch.cat([p, a]), len(p)) for p, a in zip(prompts, written, strict=True)]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def quality(lm: Step1LM) -> dict[str, Any]:
     """What rounding costs the embedded model, teacher-forced on answers of its own."""
     rows = answers(EditPipeline.from_pretrained(device="cpu", lm=lm), lm)
