@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import stepaudio
@@ -34,6 +35,8 @@ from stepaudio.decoder.flow import FlowConfig, TokenFlowDecoder
 from stepaudio.decoder.hift import HiFTConfig, HiFTVocoder
 from stepaudio.decoder.speaker import CAMPPlus, CAMPPlusConfig
 from stepaudio.lm.generate import collect
+from stepaudio.lm.int4 import Int4Linear
+from stepaudio.lm.int8 import Int8Linear, dequantize_int8, quantize_int8
 from stepaudio.lm.quantize import quantize
 from stepaudio.lm.step1 import Step1Config, Step1LM
 from stepaudio.locate import EMBEDDED
@@ -125,6 +128,54 @@ def speed(lm: Step1LM, tokens: int) -> dict[str, Any]:
             for kind in KINDS
         },
     }
+
+
+@torch.no_grad()
+def kernels(repeats: int) -> dict[str, Any]:
+    """Milliseconds of one layer for one input, ours and what else PyTorch has; None if it fails."""
+    generator = torch.Generator().manual_seed(SEED)
+    config = Step1Config.release()
+    inputs, outputs = config.hidden_size, config.intermediate_size
+    weight = torch.randn(outputs, inputs, generator=generator) / 50
+    x = torch.randn(1, inputs, generator=generator)
+    half, x_half = weight.bfloat16(), x.bfloat16()
+    codes, scale = quantize_int8(weight)
+    ours = {"int8": Int8Linear(inputs, outputs), "int4": Int4Linear(inputs, outputs)}
+    for layer in ours.values():
+        layer.fill(weight)
+    nibbles = torch.randint(0, 16, (outputs, inputs), dtype=torch.int32, generator=generator)
+    group = torch.ones(inputs // 64, outputs, 2)
+
+    def int4pack(row: Tensor) -> Callable[[], Tensor]:
+        packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(nibbles, 2)
+        ends = group.to(row.dtype)
+        return lambda: torch.ops.aten._weight_int4pack_mm_for_cpu(row, packed, 64, ends)
+
+    def int8pack(row: Tensor) -> Callable[[], Tensor]:
+        return lambda: torch.ops.aten._weight_int8pack_mm(row, codes, scale.to(row.dtype))
+
+    tried: dict[str, Callable[[], Callable[[], Tensor]]] = {
+        "float32": lambda: lambda: F.linear(x, weight),
+        "bfloat16": lambda: lambda: F.linear(x_half, half),
+        "8 bits, this library": lambda: lambda: ours["int8"](x),
+        "8 bits, _weight_int8pack_mm, bfloat16 input": lambda: int8pack(x_half),
+        "8 bits, _weight_int8pack_mm, float32 input": lambda: int8pack(x),
+        "8 bits, expanded first": lambda: lambda: F.linear(x, dequantize_int8(codes, scale)),
+        "4 bits, this library": lambda: lambda: ours["int4"](x),
+        "4 bits, _weight_int4pack_mm_for_cpu, bfloat16 input": lambda: int4pack(x_half),
+        "4 bits, _weight_int4pack_mm_for_cpu, float32 input": lambda: int4pack(x),
+    }
+    large, times = torch.ones(2**25), {}
+    for name, make in tried.items():
+        try:
+            work, found = make(), []
+            for _ in range(repeats + 1):
+                large.sum()  # so that no weight is still in a cache
+                found.append(seconds(work))
+            times[name] = round(1000 * statistics.median(found[1:]), 3)
+        except (AttributeError, NotImplementedError, RuntimeError):
+            times[name] = None
+    return {"inputs": inputs, "outputs": outputs, "ms": times}
 
 
 def answers(pipeline: EditPipeline, lm: Step1LM) -> list[tuple[Tensor, int]]:
@@ -242,11 +293,14 @@ def main() -> None:
         "machine": platform.platform(),
         "processor": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
+        # How many programs wanted to run when this one began; 0 on a quiet machine.
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "threads": torch.get_num_threads(),
         "python": sys.version.split()[0],
         "torch": torch.__version__,
         "stepaudio": stepaudio.__version__,
         "seed": SEED,
+        "one_layer": kernels(args.tokens),
         "release_shapes": release,
         "nano": speed(nano, args.tokens),
         "quality_of_nano": quality(nano),

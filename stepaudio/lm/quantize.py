@@ -13,15 +13,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
 
 from stepaudio.errors import CheckpointError
-from stepaudio.hub import Pretrained, Uninitialized, fill, read_tensor
+from stepaudio.hub import Uninitialized, fill, read_tensor
 from stepaudio.lm.int4 import Int4Linear
 from stepaudio.lm.int8 import Int8Linear
+
+if TYPE_CHECKING:
+    from stepaudio.lm.step1 import Step1LM
 
 __all__ = ["BITS", "Bits", "fill_rounded", "forget_layouts", "quantize", "replace_linears"]
 
@@ -32,21 +35,19 @@ BITS: dict[str, Bits] = {"int8": 8, "int4": 4}
 
 _OUTPUT = "lm_head"
 
-M = TypeVar("M", bound=Pretrained)
 
-
-def quantize(lm: M, bits: Bits) -> M:
+def quantize(lm: Step1LM, bits: Bits) -> Step1LM:
     """Round the weights of a language model.
 
     To read a large model without ever having it in memory unrounded, give
     :meth:`~stepaudio.lm.step1.Step1LM.from_pretrained` the bits instead.
 
     Args:
-        lm: a model whose config has ``bits``; stays as it is. What is not rounded is shared.
+        lm: stays as it is. What is not rounded is shared.
         bits: 8, or 4 (with 8 for the output layer).
 
     Returns:
-        A model of the same class, in evaluation mode.
+        The rounded model, in evaluation mode.
 
     Raises:
         ValueError: the model is quantized already, or a weight is not finite.

@@ -16,6 +16,7 @@ from stepaudio.lm.int8 import Int8Linear
 from stepaudio.lm.quantize import Bits, quantize
 from stepaudio.lm.step1 import Step1Config, Step1LM
 from stepaudio.offload import resident_bytes
+from stepaudio.training.language_model import load_language_model
 
 # Large enough that linear layers are most of it.
 CONFIG = replace(Step1Config.debug(), hidden_size=192, intermediate_size=256)
@@ -126,6 +127,12 @@ def test_half_precision_keeps_the_scales(lm: Step1LM, tmp_path: Path) -> None:
     assert half.lm_head.scale.dtype == torch.float32
     assert half.model.embed_tokens.weight.dtype == torch.bfloat16
     assert logits(half).dtype == torch.bfloat16
+
+
+def test_rounded_weights_are_not_trained(lm: Step1LM, tmp_path: Path) -> None:
+    quantize(lm, 8).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="8 bits, which cannot be trained"):
+        load_language_model(str(tmp_path))
 
 
 def test_bits_are_eight_or_four() -> None:
