@@ -57,7 +57,7 @@ def figures(report: dict[str, Any]) -> str:
     lines += [
         "",
         f"One layer of {layer['inputs']} inputs and {layer['outputs']} outputs, for one input, its "
-        "weights not in a cache:",
+        "weights not in a cache, fastest of several times:",
         "",
         "| | ms |",
         "|---|---|",

@@ -371,7 +371,8 @@ def read_tensor(path: Path, name: str) -> Tensor:
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            return file.get_tensor(name)
+            value: Tensor = file.get_tensor(name)
+            return value
     except Exception as error:  # safetensors raises its own type from a compiled module
         raise CheckpointError(f"{path}: cannot read {name}: {error}") from error
 

@@ -114,7 +114,7 @@ class Int4Linear(nn.Module):
             output = torch.cat(
                 [
                     (wide @ _groups(part, wide.dtype)).transpose(0, 1).flatten(1)
-                    for part in self.weight.split(_BLOCKS)
+                    for part in torch.split(self.weight, _BLOCKS)
                 ],
                 -1,
             )

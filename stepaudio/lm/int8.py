@@ -129,9 +129,11 @@ class Int8Linear(nn.Module):
         wide = rows.float() if on_cpu else rows
         if on_cpu and _fbgemm_works():
             packed = self._laid_out()
-            output = torch.cat([_multiply(part, packed) for part in wide.split(_ROWS)])
+            output = torch.cat([_multiply(part, packed) for part in torch.split(wide, _ROWS)])
         else:
-            pieces = zip(self.weight.split(_ROWS), self.scale.split(_ROWS), strict=True)
+            pieces = zip(
+                torch.split(self.weight, _ROWS), torch.split(self.scale, _ROWS), strict=True
+            )
             output = torch.cat([wide @ dequantize_int8(*p, wide.dtype).T for p in pieces], -1)
         return output.view(*x.shape[:-1], self.out_features).to(x.dtype)
 
@@ -161,7 +163,7 @@ class Int8Linear(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         self._unpack()
         scale = self.scale
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.scale = scale.to(self.weight.device)
         return self
 
@@ -192,7 +194,8 @@ def _multiply(rows: Tensor, packed: Any) -> Tensor:
     ends = digits.new_tensor([-64.0, 63.0]).expand(2, len(rows), 2)
     inputs = torch.cat([digits, ends], -1).flatten(0, 1)
     high, low = torch.ops.quantized.linear_dynamic(inputs, packed, True).view(2, len(rows), -1)
-    return low.add(high, alpha=128).mul_(step)
+    product: Tensor = low.add(high, alpha=128).mul_(step)
+    return product
 
 
 @functools.cache
