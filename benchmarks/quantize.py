@@ -16,9 +16,7 @@ import argparse
 import copy
 import json
 import os
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,9 +25,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from machine import describe
 from torch import Tensor, nn
 
-import stepaudio
 from stepaudio import Audio, Edit, EditPipeline
 from stepaudio.decoder.flow import FlowConfig, TokenFlowDecoder
 from stepaudio.decoder.hift import HiFTConfig, HiFTVocoder
@@ -290,16 +288,10 @@ def main() -> None:
         release = speed(Step1LM(config).eval(), args.tokens)
     nano = Step1LM.from_pretrained(EMBEDDED / "lm")
     report = {
-        "machine": platform.platform(),
+        **describe(SEED),
         "processor": torch.backends.cpu.get_cpu_capability(),
-        "cores": os.cpu_count(),
         # How many programs wanted to run when this one began; 0 on a quiet machine.
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
-        "threads": torch.get_num_threads(),
-        "python": sys.version.split()[0],
-        "torch": torch.__version__,
-        "stepaudio": stepaudio.__version__,
-        "seed": SEED,
         "one_layer": kernels(max(20, args.tokens)),
         "release_shapes": release,
         "nano": speed(nano, args.tokens),

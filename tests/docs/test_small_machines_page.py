@@ -33,7 +33,10 @@ def test_the_tables_are_generated_from_the_results() -> None:
     assert "| int4 |" in made
 
 
-def test_the_memory_of_the_published_model_is_what_its_shapes_say() -> None:
+def test_the_memory_of_the_published_model_is_what_its_shapes_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     memory = load(ROOT / "benchmarks" / "quantize.py").memory()
     assert memory == REPORT["memory_of_published_model"]
     # 3,529,706,496 weights of two bytes.
