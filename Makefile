@@ -3,7 +3,7 @@
 #   make test    checks, tests, documentation
 #   make check   linters, types, direction of imports, docstrings
 #   make docs    build the documentation
-#   make bench   time and memory of every stage, then the same work by other programs
+#   make bench   time and memory of every stage, with rounded weights, and of other programs
 
 PYTHON ?= python3
 # Anything pip needs to find packages, e.g. an index with CPU-only torch wheels.
@@ -50,6 +50,7 @@ demo: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[bench]'
 	$(BIN)/python benchmarks/stages.py
+	$(BIN)/python benchmarks/quantize.py
 	$(BIN)/python benchmarks/compare.py
 
 clean:

@@ -12,18 +12,20 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from stepaudio.audio import Audio
 from stepaudio.cutting import sound_units
 from stepaudio.edits import Edit
 from stepaudio.errors import EditError
-from stepaudio.pipeline_base import Pipeline, check_settings
+from stepaudio.offload import working
+from stepaudio.pipeline_base import Pipeline
 from stepaudio.prompts import encode_edit_prompt
 from stepaudio.redraw import write_edits
 from stepaudio.result import EditResult, Run
 from stepaudio.seeds import derive_seed
 from stepaudio.spans import Cut, find_cut, splice
-from stepaudio.synthesis import check_room
+from stepaudio.synthesis import check_room, check_settings
 from stepaudio.tokenizers.interleave import to_text
 from stepaudio.types import SamplingParams, SpeechTokens, VoicePrompt
 
@@ -170,7 +172,7 @@ class EditPasses(Pipeline):
             words = len(self._prompt(job, "<audio_0>")) - 1
             units = sound_units(job.audio, spec.tokens)
             check_room(words, units, spec, answered=True, name=job.name)
-        with run.stage("tokenize", 1):
+        with run.stage("tokenize", 1), working(self.parts.tokenizer):
             inputs = self.parts.tokenizer.encode([job.audio for job in jobs])
         asked = []
         for job, tokens in zip(jobs, inputs, strict=True):
@@ -180,7 +182,7 @@ class EditPasses(Pipeline):
             allowed = max(tokens.seconds * settings.max_length_ratio, _ALWAYS_ALLOWED_SECONDS)
             units = math.ceil(allowed / float(spec.tokens.unit_seconds))
             asked.append((ids, min(sampling.max_new_tokens, units * spec.tokens.unit_length)))
-        with run.stage("voice", 1):
+        with run.stage("voice", 1), working(self.parts.speaker):
             return [
                 _Ready(tokens, ids, limit, job.voice or self._voice(job.audio, tokens))
                 for job, tokens, (ids, limit) in zip(jobs, inputs, asked, strict=True)
@@ -207,7 +209,7 @@ class EditPasses(Pipeline):
             seeds,
             run,
             draws=self.defaults.draws,
-            codebooks=self.parts.tokenizer.codebooks(),
+            codebooks=self._codebooks(),
         )
         voices = [one.voice for one in ready]
         sounds = self._render(outputs, voices, seeds, run, settings.steps, settings.guidance)
@@ -228,6 +230,14 @@ class EditPasses(Pipeline):
             )
             for i, job in enumerate(jobs)
         ]
+
+    def _codebooks(self) -> tuple[Tensor, Tensor] | None:
+        """What tells draws apart; copies, because the tokenizer may be freed meanwhile."""
+        if self.defaults.draws == 1:
+            return None
+        with working(self.parts.tokenizer):
+            found = self.parts.tokenizer.codebooks()
+            return None if found is None else (found[0].clone(), found[1].clone())
 
     def _prompt(self, job: Job, codes: str) -> list[int]:
         layout = self.defaults.layout

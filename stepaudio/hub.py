@@ -26,8 +26,11 @@ from stepaudio.errors import CheckpointError, OutputExistsError
 
 __all__ = [
     "Pretrained",
+    "Uninitialized",
+    "fill",
     "load_tensors",
     "read_json",
+    "read_tensor",
     "resolve_folder",
     "weights_digest",
     "write_atomic",
@@ -172,10 +175,17 @@ class Pretrained(nn.Module):
 
     A subclass sets ``config_class`` and takes the config as its only constructor argument, kept
     as ``self.config``. Half-precision weights on disk are loaded as float32 by default.
+
+    Attributes:
+        folder: where the weights can be read again; None of a module that was not read.
+        offload: keep them in memory only while they are needed; see :mod:`stepaudio.offload`.
     """
 
     config_class: ClassVar[type[Any]]
     config: Any
+    folder: Path | None = None
+    offload: bool = False
+    _unloaded: bool = False
 
     def save_pretrained(
         self,
@@ -202,16 +212,20 @@ class Pretrained(nn.Module):
             OutputExistsError: a file exists and ``force`` is False.
         """
         folder = Path(folder)
+        freed = self._unloaded
 
         def stored(name: str, value: Tensor) -> Tensor:
             if dtype is None or not value.is_floating_point():
                 return value
             return value.to(dtype(name) if callable(dtype) else dtype)
 
+        self.reload()
         tensors = {
             name: stored(name, value).detach().cpu().contiguous().clone()
             for name, value in (self.state_dict() if weights is None else weights).items()
         }
+        if freed:
+            self.unload()
         config = json.dumps(dataclasses.asdict(self.config), indent=2) + "\n"
         write_atomic(
             folder / WEIGHTS_FILE,
@@ -232,6 +246,7 @@ class Pretrained(nn.Module):
         *,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        offload: bool = False,
     ) -> Self:
         """Build from a folder written by :meth:`save_pretrained`.
 
@@ -242,6 +257,7 @@ class Pretrained(nn.Module):
             folder: a local folder.
             dtype: floating type to hold the weights in.
             device: where the module shall be.
+            offload: do not read the weights now; see :mod:`stepaudio.offload`.
 
         Returns:
             The module in evaluation mode.
@@ -249,25 +265,116 @@ class Pretrained(nn.Module):
         Raises:
             CheckpointError: missing files, unknown settings, missing or surplus tensors.
         """
+        return cls._built(folder)._placed(dtype, device, offload)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the weights are in memory, or have never been in a file."""
+        return not self._unloaded
+
+    def unload(self) -> None:
+        """Free the weights; :meth:`reload` reads them again from their folder.
+
+        What was changed in memory since they were read is lost. A model that was not read from a
+        folder keeps its weights.
+        """
+        if self.folder is None or self._unloaded:
+            return
+        for tensor in self.state_dict(keep_vars=True).values():
+            tensor.data = tensor.data.new_empty(0)
+        self._unloaded = True
+
+    def reload(self) -> None:
+        """Read the weights again, if they were freed, to where the module now is.
+
+        Raises:
+            CheckpointError: the files are gone or damaged.
+        """
+        if self.folder is not None and self._unloaded:
+            self._fill(self.folder / WEIGHTS_FILE)
+            self._unloaded = False
+
+    @classmethod
+    def _built(cls, folder: str | Path) -> Self:
+        """The module of a folder, its names checked, its parameters not read yet."""
         folder = Path(folder)
         config = config_from_dict(cls.config_class, read_json(folder / CONFIG_FILE), folder)
         path = folder / WEIGHTS_FILE
-        with _Uninitialized():
+        with Uninitialized():
             model = cls(config)
         _check_names(model, load_tensors(path), str(path))
-        # The objects stay the same, so what a model shares stays shared.
-        parameters = dict(model.named_parameters(remove_duplicate=False))
-        for name, target in model.state_dict(keep_vars=True).items():
-            # Opened for each, because what was read of a mapped file counts until it is closed.
-            with safetensors.safe_open(path, framework="pt") as file, torch.no_grad():
-                value = file.get_tensor(name)
-                if name in parameters:
-                    wanted = dtype if target.is_floating_point() else target.dtype
-                    target.data = value.to(device, wanted, copy=True)
-                else:
-                    target.copy_(value)
-                del value
-        return model.to(device, dtype).eval()
+        model.folder = folder
+        return model
+
+    def _placed(self, dtype: torch.dtype, device: torch.device | str, offload: bool) -> Self:
+        """Read the weights to their type and place, or only say where that will be."""
+        self.offload = offload
+        if offload:
+            for tensor in self.state_dict(keep_vars=True).values():
+                wanted = dtype if isinstance(tensor, nn.Parameter) else tensor.dtype
+                tensor.data = torch.empty(0, dtype=wanted, device=device)
+            self._unloaded = True
+        else:
+            assert self.folder is not None
+            self._fill(self.folder / WEIGHTS_FILE, dtype, device)
+        return self.to(device, dtype).eval()
+
+    def _fill(
+        self,
+        path: Path,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        """Read every tensor, by default to the type and place it already has."""
+        fill(self.state_dict(keep_vars=True), path, dtype, device)
+
+
+def fill(
+    targets: Mapping[str, Tensor],
+    path: Path,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> None:
+    """Read tensors of a safetensors file into those of a module.
+
+    The objects stay the same, so what a model shares stays shared.
+
+    Args:
+        targets: by their names in the file.
+        path: of the file.
+        dtype: of floating parameters; None is that of each. Buffers keep theirs.
+        device: None is that of each.
+
+    Raises:
+        CheckpointError: a tensor cannot be read.
+    """
+    for name, target in targets.items():
+        cast = dtype is not None and isinstance(target, nn.Parameter)
+        wanted = dtype if cast and target.is_floating_point() else target.dtype
+        value = read_tensor(path, name)
+        target.data = value.to(target.device if device is None else device, wanted, copy=True)
+
+
+def read_tensor(path: Path, name: str) -> Tensor:
+    """One tensor of a safetensors file, mapped.
+
+    Args:
+        path: the file. It is opened for each, because what was read of a mapped file counts as
+            memory of the process until it is closed.
+        name: of the tensor.
+
+    Returns:
+        The tensor, on the CPU.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or lacks it.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            value: Tensor = file.get_tensor(name)
+            return value
+    except Exception as error:  # safetensors raises its own type from a compiled module
+        raise CheckpointError(f"{path}: cannot read {name}: {error}") from error
 
 
 def weights_digest(module: nn.Module) -> str:
@@ -285,7 +392,7 @@ def weights_digest(module: nn.Module) -> str:
     return digest.hexdigest()[:12]
 
 
-class _Uninitialized(TorchFunctionMode):
+class Uninitialized(TorchFunctionMode):
     """Leaves the parameters of modules built inside as they are allocated.
 
     What changes a parameter in place is not done. Memory that nothing has written to costs

@@ -32,6 +32,7 @@ from stepaudio.interfaces import (
     Tokenizer,
     Vocoder,
 )
+from stepaudio.lm.quantize import Bits
 from stepaudio.lm.step1 import Step1LM
 from stepaudio.prompts import Layout
 from stepaudio.tokenizers.dual import DualCodebookTokenizer
@@ -168,6 +169,8 @@ def load_parts(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    bits: Bits | None = None,
+    offload: bool = False,
     **overrides: object,
 ) -> Parts:
     """Load a pipeline folder.
@@ -176,6 +179,8 @@ def load_parts(
         folder: holds ``pipeline.json``.
         device: where the loaded parts shall be.
         dtype: of the language model; the other parts run in float32, as published.
+        bits: of the weights of the language model; None takes them as they are stored.
+        offload: read weights only while they are needed; see :mod:`stepaudio.offload`.
         **overrides: objects to use instead of loading that part; they stay where they are.
 
     Returns:
@@ -187,7 +192,7 @@ def load_parts(
     """
     folder = Path(folder)
     parts: dict[str, Any] = {
-        role: load_part(folder, role, device=device, dtype=dtype)
+        role: load_part(folder, role, device=device, dtype=dtype, bits=bits, offload=offload)
         if overrides.get(role) is None
         else overrides[role]
         for role in ROLES
@@ -206,6 +211,8 @@ def load_part(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    bits: Bits | None = None,
+    offload: bool = False,
 ) -> Any:
     """Load one part of a pipeline folder.
 
@@ -214,6 +221,8 @@ def load_part(
         role: a key of :data:`ROLES`.
         device: where the part shall be.
         dtype: of the language model; the other parts run in float32, as published.
+        bits: of the weights of the language model; None takes them as they are stored.
+        offload: read weights only while they are needed; see :mod:`stepaudio.offload`.
 
     Returns:
         The part, in evaluation mode.
@@ -229,10 +238,14 @@ def load_part(
             f"{', '.join(KINDS)}"
         )
     part_class = KINDS[kind]
+    where, kept = folder / role, dtype if role == "lm" else torch.float32
+    if issubclass(part_class, Step1LM):
+        return part_class.from_pretrained(
+            where, dtype=kept, device=device, offload=offload, bits=bits
+        )
     if issubclass(part_class, Pretrained):
-        kept = dtype if role == "lm" else torch.float32
-        return part_class.from_pretrained(folder / role, dtype=kept, device=device)
-    return part_class.from_pretrained(folder / role)
+        return part_class.from_pretrained(where, dtype=kept, device=device, offload=offload)
+    return part_class.from_pretrained(where)
 
 
 def load_defaults(folder: str | Path) -> Defaults:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
@@ -18,7 +18,8 @@ from stepaudio import __version__
 from stepaudio.audio import Audio, AudioSource
 from stepaudio.cutting import VOICE_SECONDS, WHOLE_SECONDS, cut_at_pauses, voice_stretch
 from stepaudio.devices import resolve_device, resolve_dtype
-from stepaudio.errors import AudioError, EditError, PromptError
+from stepaudio.errors import AudioError, PromptError
+from stepaudio.hub import Pretrained
 from stepaudio.interfaces import (
     FlowDecoder,
     SpeakerEncoder,
@@ -27,8 +28,9 @@ from stepaudio.interfaces import (
     Tokenizer,
     Vocoder,
 )
-from stepaudio.lm.sampling import check_sampling
+from stepaudio.lm.quantize import BITS
 from stepaudio.locate import locate
+from stepaudio.offload import working
 from stepaudio.parts import Defaults, Parts, check_fit, load_defaults, load_parts, save_parts
 from stepaudio.result import Cancel, EditResult, Progress, Run
 from stepaudio.safety.consent import ConsentRecord, Purpose
@@ -40,11 +42,11 @@ from stepaudio.safety.watermark_spread import DEFAULT_WATERMARKER
 from stepaudio.safety.weights import sampled_digest
 from stepaudio.seeds import choose_seeds
 from stepaudio.streaming import CodeStream, Spoken, speak_codes
-from stepaudio.synthesis import render, render_parts
+from stepaudio.synthesis import check_settings, render, render_parts
 from stepaudio.types import SamplingParams, SpeechTokens, VoicePrompt
 from stepaudio.voice import check_voice, embed_voice, make_voice
 
-__all__ = ["MAX_RESYNTHESIS_SECONDS", "Pipeline", "check_settings"]
+__all__ = ["MAX_RESYNTHESIS_SECONDS", "Pipeline"]
 
 #: Longest recording that can be resynthesized. What the language model reads and writes ends much
 #: earlier, at its context.
@@ -102,6 +104,8 @@ class Pipeline:
         *,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "auto",
+        quantize: Literal["int8", "int4"] | None = None,
+        offload: Literal["stage"] | None = None,
         revision: str | None = None,
         local_files_only: bool = False,
         tokenizer: Tokenizer | None = None,
@@ -122,6 +126,9 @@ class Pipeline:
             device: where to run; ``"auto"`` takes an accelerator if there is one.
             dtype: of the language model; ``"auto"`` is bfloat16 on an accelerator that has it.
                 The other parts run in float32, as published.
+            quantize: round the weights of the language model; see :mod:`stepaudio.lm.quantize`.
+            offload: ``"stage"`` has in memory only the part that works, reading it again each
+                time; see :mod:`stepaudio.offload`.
             revision: branch, tag or commit of a hub id.
             local_files_only: do not use the network.
             tokenizer: recordings to codes.
@@ -146,6 +153,8 @@ class Pipeline:
             folder,
             device=where,
             dtype=resolve_dtype(dtype, where),
+            bits=None if quantize is None else BITS[quantize],
+            offload=offload == "stage",
             tokenizer=tokenizer,
             text=text,
             lm=lm,
@@ -153,12 +162,26 @@ class Pipeline:
             vocoder=vocoder,
             speaker=speaker,
         )
-        return cls(
+        pipeline = cls(
             parts,
             defaults=load_defaults(folder),
             name=_model_name(name),
             watermarker=watermarker,
         )
+        if offload is None:
+            # Now, because the first use of rounded weights lays them out for a kernel.
+            _ = pipeline.weights
+        return pipeline
+
+    def unload(self) -> None:
+        """Free the weights of all parts that were read from a folder.
+
+        What needs a part reads it again, so the pipeline can still be used. Weights that were
+        changed in memory are lost; save them first.
+        """
+        for part in vars(self.parts).values():
+            if isinstance(part, Pretrained):
+                part.unload()
 
     def save_pretrained(self, folder: str | Path, *, force: bool = False) -> Path:
         """Write a pipeline folder, which :meth:`from_pretrained` reads.
@@ -189,7 +212,8 @@ class Pipeline:
         Raises:
             AudioError: the recording cannot be read or is too short.
         """
-        return self.parts.tokenizer.encode([Audio.load(audio)])[0]
+        with working(self.parts.tokenizer):
+            return self.parts.tokenizer.encode([Audio.load(audio)])[0]
 
     @torch.no_grad()
     def voice_prompt(self, audio: AudioSource, text: str = "") -> VoicePrompt:
@@ -275,7 +299,7 @@ class Pipeline:
         allowed = self._permit(policy, consent, recording, voice)
         with run.stage("tokenize", 1):
             tokens = self.tokenize(recording)
-        with run.stage("voice", 1):
+        with run.stage("voice", 1), working(self.parts.speaker):
             parts = cut_at_pauses(tokens, recording)
             own = voice is None
             voice = self._voice(recording, tokens) if voice is None else voice
@@ -449,27 +473,3 @@ def _model_name(name: str | os.PathLike[str] | None) -> str:
     if name is None:
         return "embedded"
     return Path(name).resolve().name if Path(name).is_dir() else str(name)
-
-
-def check_settings(
-    sampling: SamplingParams | None, steps: int | None, guidance: float | None
-) -> None:
-    """Refuse settings of a call before any work is done; None is always fine.
-
-    Args:
-        sampling: of the language model.
-        steps: solver steps of the flow.
-        guidance: guidance rate of the flow.
-
-    Raises:
-        EditError: names the setting, its value and what is allowed.
-    """
-    if sampling is not None:
-        try:
-            check_sampling(sampling)
-        except ValueError as error:
-            raise EditError(f"sampling: {error}") from error
-    if steps is not None and steps < 1:
-        raise EditError(f"steps is {steps} but must be 1 or more")
-    if guidance is not None and not (math.isfinite(guidance) and guidance >= 0):
-        raise EditError(f"guidance is {guidance} but must be 0 (none) or more")

@@ -12,14 +12,14 @@ import torch
 
 from stepaudio.audio import Audio, AudioSource
 from stepaudio.errors import PromptError
-from stepaudio.pipeline_base import Pipeline, check_settings
+from stepaudio.pipeline_base import Pipeline
 from stepaudio.prompts import encode_clone_prompt
 from stepaudio.result import Cancel, EditResult, Progress, Run
 from stepaudio.safety.consent import ConsentRecord
 from stepaudio.safety.policy import PolicyName, SafetyPolicy
 from stepaudio.seeds import choose_seeds
 from stepaudio.streaming import AudioStream
-from stepaudio.synthesis import check_room, write_codes
+from stepaudio.synthesis import check_room, check_settings, write_codes
 from stepaudio.tokenizers.interleave import to_text
 from stepaudio.types import SamplingParams, VoicePrompt
 

@@ -19,6 +19,7 @@ from typing_extensions import Self
 from stepaudio.audio import Audio
 from stepaudio.errors import CancelledError, EditError
 from stepaudio.interfaces import FlowDecoder, SpeechLM, Vocoder
+from stepaudio.offload import working
 from stepaudio.result import EditResult, Run
 from stepaudio.safety.watermark import Watermarker
 from stepaudio.seeds import seeded
@@ -113,6 +114,7 @@ class CodeStream:
         run: clock, progress and cancellation.
 
     Attributes:
+        lm: the model.
         units: those written so far.
         reason: why it stopped, ``"running"`` until then.
     """
@@ -128,7 +130,7 @@ class CodeStream:
     ) -> None:
         self.units: list[SpeechTokens] = []
         self.reason: StopReason = "running"
-        self._lm = lm
+        self.lm = lm
         self._prompt = torch.tensor(prompt, dtype=torch.int64)
         self._limit = limit
         self._sampling = replace(sampling, max_new_tokens=limit)
@@ -146,12 +148,12 @@ class CodeStream:
             GenerationError: the model ended before one whole unit, or wrote ids out of place.
             PromptError: see :meth:`SpeechLM.generate`.
         """
-        spec, run = self._lm.spec, self._run
+        spec, run = self.lm.spec, self._run
         audio = range(spec.audio_offset, spec.audio_offset + spec.tokens.size)
         ids: list[int] = []
         filled = 0
         run.report("generate", 0, self._limit)
-        steps = self._lm.generate(
+        steps = self.lm.generate(
             [self._prompt],
             self._sampling,
             generators=[seeded(self._seed, "lm")],
@@ -181,7 +183,7 @@ class CodeStream:
         return SpeechTokens(
             torch.cat([unit.linguistic for unit in self.units]),
             torch.cat([unit.semantic for unit in self.units]),
-            self._lm.spec.tokens,
+            self.lm.spec.tokens,
         )
 
 
@@ -225,6 +227,8 @@ def speak_codes(
     """
     sounds: list[Audio] = []
     with ExitStack() as stages:
+        # A stream goes to and fro between them.
+        stages.enter_context(working(codes.lm, flow, vocoder))
         units = stages.enter_context(closing(codes.write()))
         mels = stages.enter_context(
             closing(

@@ -6,6 +6,7 @@ batch gives what its singles give.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -14,8 +15,10 @@ from torch import Tensor, nn
 
 from stepaudio.audio import Audio
 from stepaudio.batching import TOGETHER_SECONDS, group_by_length
-from stepaudio.errors import CancelledError, GenerationError, PromptError, TokenError
+from stepaudio.errors import CancelledError, EditError, GenerationError, PromptError, TokenError
 from stepaudio.interfaces import FlowDecoder, SpeechLM, Vocoder
+from stepaudio.lm.sampling import check_sampling
+from stepaudio.offload import working
 from stepaudio.result import Run
 from stepaudio.safety.watermark import Watermarker, mark
 from stepaudio.seeds import seeded
@@ -24,6 +27,7 @@ from stepaudio.types import LMSpec, SamplingParams, SpeechTokens, StopReason, Vo
 
 __all__ = [
     "check_room",
+    "check_settings",
     "draw_codes",
     "finished",
     "joined",
@@ -58,6 +62,30 @@ def check_room(words: int, units: int, spec: LMSpec, *, answered: bool, name: st
         f"context of {spec.context_length} ids has room for {allowed:.1f} s; shorten it, or cut "
         "it into parts"
     )
+
+
+def check_settings(
+    sampling: SamplingParams | None, steps: int | None, guidance: float | None
+) -> None:
+    """Refuse settings of a call before any work is done; None is always fine.
+
+    Args:
+        sampling: of the language model.
+        steps: solver steps of the flow.
+        guidance: guidance rate of the flow.
+
+    Raises:
+        EditError: names the setting, its value and what is allowed.
+    """
+    if sampling is not None:
+        try:
+            check_sampling(sampling)
+        except ValueError as error:
+            raise EditError(f"sampling: {error}") from error
+    if steps is not None and steps < 1:
+        raise EditError(f"steps is {steps} but must be 1 or more")
+    if guidance is not None and not (math.isfinite(guidance) and guidance >= 0):
+        raise EditError(f"guidance is {guidance} but must be 0 (none) or more")
 
 
 def write_codes(
@@ -123,7 +151,7 @@ def draw_codes(
     longest = max(limits)
     streams: list[list[int]] = [[] for _ in prompts]
     reasons: list[StopReason] = ["running"] * len(prompts)
-    with run.stage("generate", longest) as report:
+    with run.stage("generate", longest) as report, working(lm):
         steps = lm.generate(
             [torch.tensor(prompt, dtype=torch.int64) for prompt in prompts],
             replace(sampling, max_new_tokens=longest),
@@ -193,7 +221,7 @@ def render(
     lengths = [a.seconds + b.tokens.seconds for a, b in zip(tokens, voices, strict=True)]
     groups = group_by_length(lengths, TOGETHER_SECONDS)
     found: dict[int, Tensor] = {}
-    with run.stage("decode", len(groups)) as report:
+    with run.stage("decode", len(groups)) as report, working(flow):
         for done, group in enumerate(groups):
             run.check()
             report(done)
@@ -206,7 +234,7 @@ def render(
             )
             found.update(zip(group, mels, strict=True))
     recordings: list[Audio] = []
-    with run.stage("vocode", len(found)) as report:
+    with run.stage("vocode", len(found)) as report, working(vocoder):
         for i, seed in enumerate(seeds):
             samples = vocoder.synthesize(
                 near(found[i], vocoder)[None], generator=seeded(seed, "vocoder")
@@ -253,12 +281,12 @@ def render_parts(
     """
     mels = []
     noise = seeded(seed, "flow")
-    with run.stage("decode", len(parts)) as report:
+    with run.stage("decode", len(parts)) as report, working(flow):
         for part, voice in zip(parts, voices, strict=True):
             run.check()
             mels += flow.decode([part], [voice], steps=steps, guidance=guidance, generators=[noise])
             report(len(mels))
-    with run.stage("vocode", len(parts)) as report:
+    with run.stage("vocode", len(parts)) as report, working(vocoder):
 
         def heard() -> Iterator[Tensor]:
             for done, mel in enumerate(mels):

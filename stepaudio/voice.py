@@ -19,6 +19,7 @@ from stepaudio.decoder.mel import log_mel
 from stepaudio.errors import AudioError, CheckpointError, SpecMismatchError
 from stepaudio.hub import config_from_dict, load_tensors, write_atomic
 from stepaudio.interfaces import SpeakerEncoder
+from stepaudio.offload import working
 from stepaudio.tokenizers.preprocess import TOKEN_RATE, limit_peak, resample
 from stepaudio.types import FlowSpec, MelSpec, SpeechTokens, TokenSpec, VoicePrompt
 
@@ -81,7 +82,8 @@ def embed_voice(audio: Audio, speaker: SpeakerEncoder) -> Tensor:
         AudioError: the recording is too short for the speaker encoder.
     """
     samples = resample(limit_peak(audio.samples), audio.sample_rate, TOKEN_RATE)
-    return speaker.embed(Audio(samples, TOKEN_RATE)).cpu()
+    with working(speaker):
+        return speaker.embed(Audio(samples, TOKEN_RATE)).cpu()
 
 
 def check_voice(voice: VoicePrompt, spec: FlowSpec) -> None:

@@ -20,9 +20,11 @@ from stepaudio.cli.options import (
     Force,
     Guidance,
     Model,
+    Offload,
     OutputOrStream,
     Policy,
     PolicyOption,
+    Quantize,
     Recording,
     Seed,
     Steps,
@@ -145,6 +147,8 @@ def edit(
     model: Model = None,
     device: Device = "auto",
     dtype: Dtype = Floating.auto,
+    quantize: Quantize = None,
+    offload: Offload = False,
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
@@ -181,7 +185,15 @@ def edit(
     sound = Audio.load(recording).require_sound()
 
     with Screen() as screen:
-        pipeline = load_pipeline(EditPipeline, screen, model=model, device=device, dtype=dtype)
+        pipeline = load_pipeline(
+            EditPipeline,
+            screen,
+            model=model,
+            device=device,
+            dtype=dtype,
+            quantize=quantize,
+            offload=offload,
+        )
         how: dict[str, Any] = {
             "text": text,
             "seed": seed,

@@ -26,11 +26,14 @@ __all__ = [
     "Force",
     "Guidance",
     "Model",
+    "Offload",
     "Output",
     "OutputOrStream",
     "Policy",
     "PolicyOption",
+    "Quantize",
     "Recording",
+    "Rounding",
     "Seed",
     "Steps",
     "Temperature",
@@ -54,6 +57,13 @@ class Floating(str, Enum):
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
+
+
+class Rounding(str, Enum):
+    """Types of the language model's rounded weights."""
+
+    int8 = "int8"
+    int4 = "int4"
 
 
 class Policy(str, Enum):
@@ -122,6 +132,21 @@ Device = Annotated[
 ]
 Dtype = Annotated[
     Floating, typer.Option(help="Floating type of the language model.", rich_help_panel=_MODEL)
+]
+Quantize = Annotated[
+    Rounding | None,
+    typer.Option(
+        help="Round the language model's weights as they are read: less memory, faster on CPUs.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Offload = Annotated[
+    bool,
+    typer.Option(
+        "--offload",
+        help="Have only the part of the model in memory that works; slower.",
+        rich_help_panel=_MODEL,
+    ),
 ]
 Steps = Annotated[
     int | None,
@@ -209,7 +234,14 @@ def check_device(name: str) -> None:
 
 
 def load_pipeline(
-    kind: type[P], screen: Screen, *, model: str | None, device: str, dtype: Floating
+    kind: type[P],
+    screen: Screen,
+    *,
+    model: str | None,
+    device: str,
+    dtype: Floating,
+    quantize: Rounding | None = None,
+    offload: bool = False,
 ) -> P:
     """Load a model.
 
@@ -219,12 +251,20 @@ def load_pipeline(
         model: folder or hub id; None is the embedded one.
         device: a name that :func:`check_device` has accepted.
         dtype: of the language model.
+        quantize: what to round the language model's weights to.
+        offload: have only the part in memory that works.
 
     Returns:
         The pipeline.
     """
     screen.wait("loading the model")
-    return kind.from_pretrained(model, device=device, dtype=dtype.value)
+    return kind.from_pretrained(
+        model,
+        device=device,
+        dtype=dtype.value,
+        quantize=None if quantize is None else quantize.value,
+        offload="stage" if offload else None,
+    )
 
 
 def sampling_of(pipeline: Pipeline, temperature: float | None) -> SamplingParams | None:

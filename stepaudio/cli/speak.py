@@ -18,10 +18,12 @@ from stepaudio.cli.options import (
     Force,
     Guidance,
     Model,
+    Offload,
     Output,
     OutputOrStream,
     Policy,
     PolicyOption,
+    Quantize,
     Recording,
     Seed,
     Steps,
@@ -64,6 +66,8 @@ def speak(
     model: Model = None,
     device: Device = "auto",
     dtype: Dtype = Floating.auto,
+    quantize: Quantize = None,
+    offload: Offload = False,
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
@@ -89,7 +93,15 @@ def speak(
     heard = load_voice(voice) if sound is None else sound
 
     with Screen() as screen:
-        pipeline = load_pipeline(TTSPipeline, screen, model=model, device=device, dtype=dtype)
+        pipeline = load_pipeline(
+            TTSPipeline,
+            screen,
+            model=model,
+            device=device,
+            dtype=dtype,
+            quantize=quantize,
+            offload=offload,
+        )
         how: dict[str, Any] = {
             "voice": heard,
             "voice_text": voice_text,
@@ -125,6 +137,7 @@ def voice(
     model: Model = None,
     device: Device = "auto",
     dtype: Dtype = Floating.auto,
+    offload: Offload = False,
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
@@ -138,7 +151,9 @@ def voice(
     check_device(device)
     sound = Audio.load(recording).require_sound()
     with Screen() as screen:
-        pipeline = load_pipeline(TTSPipeline, screen, model=model, device=device, dtype=dtype)
+        pipeline = load_pipeline(
+            TTSPipeline, screen, model=model, device=device, dtype=dtype, offload=offload
+        )
         screen.wait("listening to the voice")
         heard = pipeline.voice_prompt(sound, text)
         save_voice(heard, output, force=force)

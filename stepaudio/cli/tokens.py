@@ -19,6 +19,7 @@ from stepaudio.cli.options import (
     Force,
     Guidance,
     Model,
+    Offload,
     Output,
     Policy,
     PolicyOption,
@@ -49,6 +50,7 @@ def resynth(
     model: Model = None,
     device: Device = "auto",
     dtype: Dtype = Floating.auto,
+    offload: Offload = False,
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
@@ -64,7 +66,9 @@ def resynth(
     check_device(device)
     sound = Audio.load(recording).require_sound()
     with Screen() as screen:
-        pipeline = load_pipeline(EditPipeline, screen, model=model, device=device, dtype=dtype)
+        pipeline = load_pipeline(
+            EditPipeline, screen, model=model, device=device, dtype=dtype, offload=offload
+        )
         result = pipeline.resynthesize(
             sound,
             seed=seed,

@@ -105,6 +105,11 @@ def export_huggingface(model: str | Path, out: str | Path, *, force: bool = Fals
         )
     path = model / "lm" / CONFIG_FILE
     config = config_from_dict(Step1Config, read_json(path), path)
+    if config.bits is not None:
+        raise CheckpointError(
+            f"the language model of {model} has weights of {config.bits} bits, in a layout of our "
+            "own; export the one it was made from"
+        )
     check_language_model(model / "lm", config)
     tensors = ShardedTensors(model / "lm")
     dtype = _holding_all(tensors)

@@ -5,6 +5,9 @@
 - :mod:`~stepaudio.lm.cache`: keys and values of what was already seen
 - :mod:`~stepaudio.lm.grouped`: several codes per step (VALL-E 2),
   :class:`~stepaudio.lm.grouped.GroupedLM`
+- :mod:`~stepaudio.lm.quantize`: models with weights of 8 or 4 bits
+- :mod:`~stepaudio.lm.int8`: its layers of 8 bits
+- :mod:`~stepaudio.lm.int4`: its layers of 4 bits
 - :mod:`~stepaudio.lm.sampling`: how an id is drawn: temperature, top-k, top-p, repetition rules,
   codebook grammar
 - :mod:`~stepaudio.lm.generate`: batched, seeded, cancellable generation over any model with a

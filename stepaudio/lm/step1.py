@@ -8,7 +8,8 @@ published ones. The published key/value groups are the ``num_attention_groups`` 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
@@ -16,11 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from stepaudio.errors import CheckpointError
 from stepaudio.hub import Pretrained
 from stepaudio.interfaces import SpeechLM
 from stepaudio.lm.alibi import BiasBlock, SqrtAlibi
 from stepaudio.lm.cache import KVCache
 from stepaudio.lm.generate import Stepwise
+from stepaudio.lm.quantize import Bits, fill_rounded, forget_layouts, replace_linears
 from stepaudio.types import LMSpec, TokenSpec
 
 __all__ = [
@@ -53,6 +56,8 @@ class Step1Config:
         context_length: longest sequence served, prompt included. The published weights have no
             position table and name 32768; both published programs stop at 8192.
         attention: ``"sdpa"``, or ``"eager"``, the same written out, slower.
+        bits: of the weights of linear layers, 8 or 4; None leaves them as they are. See
+            :mod:`stepaudio.lm.quantize`.
 
     Raises:
         ValueError: sizes that do not divide, or ids outside the vocabulary.
@@ -71,6 +76,7 @@ class Step1Config:
     end_ids: tuple[int, ...] = (3,)
     context_length: int = 8192
     attention: Literal["sdpa", "eager"] = "sdpa"
+    bits: Bits | None = None
 
     def __post_init__(self) -> None:
         heads, groups = self.num_attention_heads, self.num_attention_groups
@@ -89,6 +95,8 @@ class Step1Config:
             raise ValueError(f"end ids {self.end_ids} must be ids that are not audio")
         if self.attention not in ("sdpa", "eager"):
             raise ValueError(f"attention must be 'sdpa' or 'eager', not {self.attention!r}")
+        if self.bits not in (None, 8, 4):
+            raise ValueError(f"bits must be 8, 4 or None, not {self.bits!r}")
 
     @property
     def tokens(self) -> TokenSpec:
@@ -327,18 +335,81 @@ class Step1LM(Pretrained, Stepwise, SpeechLM):
     """The language model of the published system.
 
     Args:
-        config: shapes.
+        config: shapes. With ``bits``, linear layers are made with zeros, to be filled by
+            :meth:`from_pretrained` or :func:`~stepaudio.lm.quantize.quantize`.
     """
 
     config_class: ClassVar[type[Step1Config]] = Step1Config
     config: Step1Config
+    # Whether the folder has the weights unrounded.
+    _rounds: bool = False
 
     def __init__(self, config: Step1Config) -> None:
         super().__init__()
         self.config = config
         self.model = Step1Decoder(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        if config.bits is not None:
+            replace_linears(self, config.bits)
         init_weights(self, config)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        offload: bool = False,
+        bits: Bits | None = None,
+    ) -> Self:
+        """Build from a folder; see :meth:`stepaudio.hub.Pretrained.from_pretrained`.
+
+        Args:
+            folder: a local folder.
+            dtype: floating type to hold the weights in.
+            device: where the module shall be.
+            offload: do not read the weights now; see :mod:`stepaudio.offload`.
+            bits: round the weights of linear layers, each as soon as it is read; see
+                :mod:`stepaudio.lm.quantize`. None takes them as they are stored.
+
+        Returns:
+            The module in evaluation mode.
+
+        Raises:
+            CheckpointError: missing files, unknown settings, missing or surplus tensors, or
+                weights stored with other bits.
+        """
+        model = cls._built(folder)
+        stored = model.config.bits
+        if bits is not None and bits != stored:
+            if stored is not None:
+                raise CheckpointError(
+                    f"the language model in {folder} is stored with weights of {stored} bits; "
+                    f"to have {bits}, start from the model it was made from"
+                )
+            model.config = replace(model.config, bits=bits)
+            replace_linears(model, bits)
+            model._rounds = True
+        return model._placed(dtype, device, offload)
+
+    def unload(self) -> None:
+        """Free the weights; see :meth:`stepaudio.hub.Pretrained.unload`."""
+        if self.folder is not None:
+            forget_layouts(self)
+        super().unload()
+
+    def _fill(
+        self,
+        path: Path,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        """Read every tensor, those of linear layers into less bits if need be."""
+        if self._rounds:
+            fill_rounded(self, path, dtype, device)
+        else:
+            super()._fill(path, dtype, device)
 
     @property
     def spec(self) -> LMSpec:

@@ -7,6 +7,8 @@ import hashlib
 import torch
 from torch import nn
 
+from stepaudio.offload import working
+
 __all__ = ["sampled_digest"]
 
 # Of every tensor its first, middle and last values are read: enough to tell trainings apart.
@@ -30,10 +32,11 @@ def sampled_digest(*parts: object) -> str:
         digest.update(f"{type(part).__name__}\n".encode())
         if not isinstance(part, nn.Module):
             continue
-        for name, value in part.state_dict().items():
-            digest.update(f"{name} {tuple(value.shape)}\n".encode())
-            flat = value.detach().reshape(-1)
-            for start in (0, len(flat) // 2, max(0, len(flat) - _VALUES)):
-                piece = flat[start : start + _VALUES].to("cpu", torch.float32)
-                digest.update(piece.numpy().tobytes())
+        with working(part):
+            for name, value in part.state_dict().items():
+                digest.update(f"{name} {tuple(value.shape)}\n".encode())
+                flat = value.detach().reshape(-1)
+                for start in (0, len(flat) // 2, max(0, len(flat) - _VALUES)):
+                    piece = flat[start : start + _VALUES].to("cpu", torch.float32)
+                    digest.update(piece.numpy().tobytes())
     return digest.hexdigest()[:32]

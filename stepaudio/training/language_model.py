@@ -38,13 +38,22 @@ def load_language_model(name: str | None) -> Step1LM:
         CheckpointError: there is no such model, or it is of a kind that cannot be trained.
     """
     if name is not None and (Path(name) / CONFIG_FILE).is_file():
-        return Step1LM.from_pretrained(name)
+        return _trainable(Step1LM.from_pretrained(name), Path(name))
     folder = locate(name)
     lm = load_part(folder, "lm")
     if not isinstance(lm, Step1LM):
         raise CheckpointError(
             f"the language model of {folder / PIPELINE_FILE} is a {type(lm).__name__}; "
             "only Step1LM can be trained"
+        )
+    return _trainable(lm, folder)
+
+
+def _trainable(lm: Step1LM, folder: Path) -> Step1LM:
+    if lm.config.bits is not None:
+        raise CheckpointError(
+            f"the language model in {folder} has weights of {lm.config.bits} bits, which cannot be "
+            "trained; start from the model it was made from"
         )
     return lm
 
