@@ -1,9 +1,9 @@
-"""The large-margin experiment, from feature folders to all numbers, in one command.
+r"""The large-margin experiment, from feature folders to all numbers, in one command.
 
 It goes on where it was stopped. Afterwards ``python -m recipes.nano.posttrain.page OUT`` writes the
 page.
 
-    python -m recipes.nano.posttrain runs/nano/data/features --lm runs/nano/lm \\
+    python -m recipes.nano.posttrain runs/nano/data/features --lm runs/nano/lm \
         --emotion-judge runs/judges/emotion/model --test eval/manifest.jsonl -o runs/nano/posttrain
 """
 

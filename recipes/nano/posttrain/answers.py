@@ -4,9 +4,9 @@ A rating from 1 to 10 is given by how an answer came about, for no one else was 
 
 - 10: the recording that was made as asked, by rule or by an actor;
 - 1: the recording as it was, or made as something else was asked;
-- between them, an answer drawn from the model: by how many of the words it keeps
-  (:class:`stepaudio.rl.content.ContentReward`), from what another recording has by chance to what
-  the recording made as asked has.
+- an answer drawn from the model: 5.5, halfway, for nobody says how far it went; less by the words
+  it loses (:class:`stepaudio.rl.content.ContentReward`), down to 1 where it keeps no more of them
+  than another recording has by chance.
 
 So the reward model hears no judge that the result is measured with, and nothing becomes sound.
 """
@@ -35,15 +35,14 @@ from stepaudio.tokenizers.interleave import interleave
 from stepaudio.types import SamplingParams, SpeechTokens
 
 __all__ = [
-    "SAMPLING", "Question", "draw_answers", "prompt_line", "questions", "rated_answers", "some_of",
+    "Question", "draw_answers", "prompt_line", "questions", "rated_answers", "some_of",
     "wanted_lengths",
 ]  # fmt: skip
 
-#: As in the rollouts, so that the reward model hears what the policy will say.
-SAMPLING = SamplingParams(temperature=1.0, min_new_tokens=5, max_new_tokens=320)
 _BATCH = 32
 #: Answers of other labels beside each one that was asked for.
 _OTHERS = 2
+_MADE, _HALFWAY, _NOT_MADE = 10.0, 5.5, 1.0
 
 
 @dataclass(frozen=True)
@@ -124,12 +123,15 @@ def questions(
     return found
 
 
-def draw_answers(lm: Step1LM, prompts: Sequence[Tensor], seed: str) -> list[tuple[Tensor, bool]]:
+def draw_answers(
+    lm: Step1LM, prompts: Sequence[Tensor], sampling: SamplingParams, seed: str
+) -> list[tuple[Tensor, bool]]:
     """One answer of a model to each prompt.
 
     Args:
         lm: the model.
         prompts: ``[T_i]`` int64 ids each.
+        sampling: how to draw.
         seed: of the draws.
 
     Returns:
@@ -140,7 +142,7 @@ def draw_answers(lm: Step1LM, prompts: Sequence[Tensor], seed: str) -> list[tupl
         part = range(start, min(start + _BATCH, len(prompts)))
         generators = [seeded(0, f"{seed} {number}") for number in part]
         with torch.no_grad():
-            steps = lm.generate([prompts[n] for n in part], SAMPLING, generators=generators)
+            steps = lm.generate([prompts[n] for n in part], sampling, generators=generators)
             streams, reasons = collect(steps)
         drawn += [(ids, why == "end") for ids, why in zip(streams, reasons, strict=True)]
     return drawn
@@ -168,19 +170,17 @@ def rated_answers(
     for question, own in zip(asked, drawn, strict=True):
         row, prompt = question.row, tuple(question.row.ids.tolist())
 
-        def rate(
-            ids: Tensor, rating: float, prompt: tuple[int, ...] = prompt
-        ) -> RatedAnswer:
+        def rate(ids: Tensor, rating: float, prompt: tuple[int, ...] = prompt) -> RatedAnswer:
             return RatedAnswer(prompt, (*ids.tolist(), end), rating, "judge")
 
         answers = [question.asked, *own]
         kept = content([row] * len(answers), answers).tolist()
         best = max(kept[0] - chance, 1e-3)
-        rated.append(rate(question.asked, 10.0))
-        rated += [rate(ids, 1.0) for ids in question.others]
+        rated.append(rate(question.asked, _MADE))
+        rated += [rate(ids, _NOT_MADE) for ids in question.others]
         for ids, value in zip(own, kept[1:], strict=True):
             share = min(1.0, max(0.0, (value - chance) / best))
-            rated.append(rate(ids, 1.0 + 9.0 * share))
+            rated.append(rate(ids, _NOT_MADE + (_HALFWAY - _NOT_MADE) * share))
     return rated
 
 

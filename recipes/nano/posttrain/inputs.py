@@ -88,7 +88,9 @@ def policy_rows(recordings: Sequence[Recording], clips: int, folder: Path) -> li
     near = select(rows_of_recordings(recordings, edits), Selection(limit=clips))
     rows = [replace(row, set="near") for row in near]
     for change, task, label in FAR:
-        wanted = select(rows_of_recordings(recordings, [(task, label)]), Selection(limit=2 * clips, seed=2))
+        wanted = select(
+            rows_of_recordings(recordings, [(task, label)]), Selection(limit=2 * clips, seed=2)
+        )
         for row in wanted:
             assert row.recording is not None
             name = change.partition(":")[2]

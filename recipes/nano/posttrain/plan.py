@@ -12,6 +12,8 @@ from typing import Any
 
 from typing_extensions import Self
 
+from stepaudio.types import SamplingParams
+
 __all__ = ["EMOTIONS", "FAR", "REFERENCE", "STYLES", "Plan"]
 
 #: Minutes the sizes below were chosen for.
@@ -51,8 +53,12 @@ class Plan:
         dpo_rate: highest learning rate of DPO.
         online_rate: highest learning rate of PPO and GRPO.
         critic_rate: of PPO's critic.
-        ppo_rounds: of 32 answers, of which the first sixth only warms the critic up.
-        grpo_rounds: of 8 groups of 8 answers.
+        ppo_rounds: of which the first sixth only warms the critic up.
+        ppo_prompts: answered in a round.
+        grpo_rounds: of drawing and learning.
+        groups: prompts in a round of GRPO.
+        group: answers to each of them.
+        answer_tokens: at most, in every draw.
         held_out: prompts of speakers and texts kept from all of these trainings.
         clips: recordings of each label that every policy edits three times.
         margin_clips: recordings of each emotion that every arm of the margin experiment edits once.
@@ -71,10 +77,19 @@ class Plan:
     online_rate: float = 1e-4
     critic_rate: float = 3e-4
     ppo_rounds: int = 30
+    ppo_prompts: int = 32
     grpo_rounds: int = 18
+    groups: int = 8
+    group: int = 8
+    answer_tokens: int = 320
     held_out: int = 64
     clips: int = 2
     margin_clips: int = 3
+
+    @property
+    def sampling(self) -> SamplingParams:
+        """As in the rollouts, so that the reward model hears what the policy will say."""
+        return SamplingParams(temperature=1.0, min_new_tokens=5, max_new_tokens=self.answer_tokens)
 
     @classmethod
     def for_minutes(cls, minutes: float, **changes: Any) -> Self:

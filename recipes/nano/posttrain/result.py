@@ -16,11 +16,11 @@ from recipes.nano.posttrain.trainings import Folders
 from stepaudio.evaluation.bootstrap import mean_interval
 from stepaudio.evaluation.report import environment
 from stepaudio.hub import read_json
+from stepaudio.rl.grpo import GRPOConfig
+from stepaudio.rl.ppo import PPOConfig
 from stepaudio.rl.reward import TokenRewardModel
 from stepaudio.rl.train_reward import pairwise_accuracy
 from stepaudio.training.config import load_config
-from stepaudio.rl.grpo import GRPOConfig
-from stepaudio.rl.ppo import PPOConfig
 from stepaudio.training.metrics import read_metrics
 from stepaudio.training.rows import pair_rows
 

@@ -1,8 +1,8 @@
 """The stages in their order; each leaves files and is passed over where they are.
 
 Rows come first, then every training, then what needs a trained reward model, then what is heard. A
-run that was stopped goes on: rows are written once, trainings from their last checkpoint, recordings
-and numbers one by one.
+run that was stopped goes on: rows are written once, trainings from their last checkpoint,
+recordings and numbers one by one.
 """
 
 from __future__ import annotations
@@ -125,10 +125,11 @@ class Experiment:
         self._stage("difficulties", "weights.json", self._prompts)
         self._train(online_settings(folders, plan, read_json(folders.out / "weights.json")))
         names = [*POLICIES, *arm_names(plan)]
-        run_jobs(
-            {f"tokens {name}": partial(measure_tokens, name, folders) for name in names},
-            workers, self.times,
-        )  # fmt: skip
+        measured = {
+            f"tokens {name}": partial(measure_tokens, name, folders, plan.sampling)
+            for name in names
+        }
+        run_jobs(measured, workers, self.times)
         run_jobs(self._trials(), workers, self.times)
 
     def _stage(self, name: str, last: str, work: Callable[[], None]) -> None:
@@ -191,14 +192,15 @@ class Experiment:
         asked = ask(learned, plan.prompts, "prompts")
         held = ask(kept, plan.held_out, "prompts")
         content = self._content()
-        drawn: list[list[torch.Tensor]] = [[] for _ in (*asked, *held)]
         everyone = [question.row.ids for question in (*asked, *held)]
-        for turn in range(plan.draws):
-            replies = answers.draw_answers(self.lm, everyone, f"answers {turn}")
-            for own, (ids, ended) in zip(drawn, replies, strict=True):
-                # One that was cut off has no end that could be learned or scored.
-                own += [ids] if ended else []
-        ours, theirs = drawn[: len(asked)], drawn[len(asked) :]
+        turns = [
+            answers.draw_answers(self.lm, everyone, plan.sampling, f"answers {turn}")
+            for turn in range(plan.draws)
+        ]
+        drawn = list(zip(*turns, strict=True))
+        # One that was cut off has no end that could be preferred.
+        whole = [[ids for ids, ended in own if ended] for own in drawn]
+        ours, theirs = whole[: len(asked)], whole[len(asked) :]
         rated = answers.rated_answers(asked, ours, content, end)
         pairs = answers.some_of(rated, plan.margin, plan.preferences, 0)
         write_preferences(folders.data("preferences"), pairs, force=True)
@@ -208,8 +210,8 @@ class Experiment:
         write_jsonl(
             folders.data("drawn"),
             (
-                {**answers.prompt_line(q.row), "answers": [a.tolist() for a in own]}
-                for q, own in zip(asked, ours, strict=True)
+                {**answers.prompt_line(q.row), "answers": [(a.tolist(), e) for a, e in own]}
+                for q, own in zip(asked, drawn, strict=False)
             ),
             force=True,
         )
@@ -227,24 +229,24 @@ class Experiment:
 
     def _prompts(self) -> None:
         """How hard each prompt is for the model to start from, and what each reward weighs."""
-        rows, replies = [], []
+        rows, replies, whole = [], [], []
         for _, line in read_jsonl(self.folders.data("drawn")):
-            ids = torch.tensor(line.pop("prompt"))
-            own = [torch.tensor(answer) for answer in line.pop("answers")]
+            own, ids = line.pop("answers"), torch.tensor(line.pop("prompt"))
             rows += [PromptRow(ids, **line)] * len(own)
-            replies += own
+            replies += [torch.tensor(answer) for answer, _ in own]
+            whole += [ended for _, ended in own]
         ones = dict.fromkeys(_IMPORTANCE, 1.0)
         choices = {n: RewardChoice(**c) for n, c in reward_choices(self.folders, ones).items()}
-        rewards = build_rewards(
-            choices, self.spec, pipeline=self.folders.pipeline, device="cpu"
-        )
+        rewards = build_rewards(choices, self.spec, pipeline=self.folders.pipeline, device="cpu")
         rewards(rows, replies)
         weights = {
-            name: round(share / max(float(rewards.parts[name].std()), 1e-3), 4)
+            name: round(share / max(float(rewards.parts[name].std(correction=0)), 1e-3), 4)
             for name, share in _IMPORTANCE.items()
         }
-        scores = sum(weights[name] * rewards.parts[name] for name in weights)
-        assert isinstance(scores, torch.Tensor)
+        # As the guards will: an answer without an end costs one deviation.
+        scores = torch.tensor(whole).float() - 1.0
+        for name, weight in weights.items():
+            scores = scores + weight * rewards.parts[name]
         found: dict[int, tuple[PromptRow, list[float]]] = {}
         for row, score in zip(rows, scores.tolist(), strict=True):
             found.setdefault(id(row), (row, []))[1].append(score)

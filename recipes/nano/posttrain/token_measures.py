@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 
-from recipes.nano.posttrain.answers import SAMPLING
 from recipes.nano.posttrain.trainings import Folders, reward_choices
 from stepaudio.evaluation.bootstrap import Interval, mean_interval
 from stepaudio.hub import read_json, write_atomic
@@ -31,7 +30,7 @@ from stepaudio.tokenizers.interleave import deinterleave, to_text, truncate_ids
 from stepaudio.training.language_model import AnswerLogProbs
 from stepaudio.training.packing import pack
 from stepaudio.training.rows import completion_rows
-from stepaudio.types import LMSpec
+from stepaudio.types import LMSpec, SamplingParams
 
 __all__ = ["HELD_OUT", "measure_tokens", "plain_interval", "surprise"]
 
@@ -41,12 +40,13 @@ HELD_OUT = ("held_large", "held_small")
 _SHOWN, _UNITS = 3, 4
 
 
-def measure_tokens(name: str, folders: Folders) -> None:
+def measure_tokens(name: str, folders: Folders, sampling: SamplingParams) -> None:
     """Measure one policy and write ``tokens/NAME.json``; nothing if it is there.
 
     Args:
         name: of the training; ``"sft"`` is the model to start from.
         folders: of the experiment, with a trained reward model.
+        sampling: how to draw.
     """
     path = folders.out / "tokens" / f"{name}.json"
     if path.exists():
@@ -56,12 +56,14 @@ def measure_tokens(name: str, folders: Folders) -> None:
     rows = list(prompt_rows(folders.data("held_out"), lm.spec))
     # The same draws for every policy, so that they differ in nothing but the policy.
     seeds = [derive_seed(0, f"held out {number}") for number in range(len(rows))]
-    drawn = roll_out(policy, [row.ids for row in rows], SAMPLING, seeds=seeds, draw_batch=64)
+    drawn = roll_out(policy, [row.ids for row in rows], sampling, seeds=seeds, draw_batch=64)
     found = {
         "policy": name,
         "numbers": _numbers(rows, drawn, folders, lm.spec),
         "surprise": {data: plain_interval(surprise(lm, folders.data(data))) for data in HELD_OUT},
-        "examples": [_example(*pair, lm.spec) for pair in list(zip(rows, drawn, strict=True))[:_SHOWN]],
+        "examples": [
+            _example(*pair, lm.spec) for pair in list(zip(rows, drawn, strict=True))[:_SHOWN]
+        ],
     }
     text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
     write_atomic(path, lambda place: place.write_text(text, encoding="utf-8"))

@@ -1,8 +1,8 @@
 """The trainings as settings files that ``stepaudio train`` reads, and running one of them.
 
-Rates and sizes are those of :class:`~recipes.nano.posttrain.plan.Plan`; what it does not name is the
-library's default, and with it the paper's: Bradley-Terry, one epoch, clip 0.2, KL coefficient 0.05,
-hardest prompts first, a critic that is warmed up and begins as the reward model.
+Rates and sizes are those of :class:`~recipes.nano.posttrain.plan.Plan`; what it does not name is
+the library's default, and with it the paper's: Bradley-Terry, one epoch, clip 0.2, KL coefficient
+0.05, hardest prompts first, a critic that is warmed up and begins as the reward model.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ _STAGES: Mapping[str, tuple[type[TrainingConfig], Callable[[Any], Stage[Any]]]] 
 #: On a CPU long rows cost their square in attention.
 _PACK = {"pack_tokens": 1024, "packs_per_step": 2, "device": "cpu", "save_every": 20}
 _STEPS_PER_ROUND = 4
-_PROMPTS, _GROUPS, _GROUP = 32, 8, 8
 
 
 @dataclass(frozen=True)
@@ -120,19 +119,20 @@ def online_settings(
         "model": str(folders.lm), "data": str(folders.data("prompts")), "device": "cpu",
         "learning_rate": plan.online_rate, "final_learning_rate": plan.online_rate / 5,
         "hardest": 0.5, "minibatches": _STEPS_PER_ROUND, "micro_batch": 8, "draw_batch": 64,
-        "max_new_tokens": 320, "save_every": 2 * _STEPS_PER_ROUND, "rewards": rewards,
+        "max_new_tokens": plan.answer_tokens, "save_every": 2 * _STEPS_PER_ROUND,
+        "rewards": rewards,
     }  # fmt: skip
     if folders.pipeline is not None:
         common["pipeline"] = folders.pipeline
     warm = max(1, plan.ppo_rounds // 6) * _STEPS_PER_ROUND
     ppo = {
         **common, "output": str(folders.run("ppo")), "rounds": plan.ppo_rounds,
-        "prompts_per_round": _PROMPTS, "critic": str(folders.model("reward")),
+        "prompts_per_round": plan.ppo_prompts, "critic": str(folders.model("reward")),
         "critic_steps": warm, "critic_learning_rate": plan.critic_rate,
     }  # fmt: skip
     grpo = {
         **common, "output": str(folders.run("grpo")), "rounds": plan.grpo_rounds,
-        "prompts_per_round": _GROUPS, "group_size": _GROUP,
+        "prompts_per_round": plan.groups, "group_size": plan.group,
     }  # fmt: skip
     return {"ppo": ("ppo", ppo), "grpo": ("grpo", grpo)}
 
