@@ -17,6 +17,7 @@ import torch
 from recipes.nano.data.corpus import read_audio
 from recipes.nano.data.voice_change import CHANGES
 from recipes.nano.data.world import RATE, Analysed
+from recipes.nano.lm_pairs import sentence
 from recipes.nano.posttrain.plan import EMOTIONS, FAR, STYLES
 from stepaudio.audio import Audio
 from stepaudio.evaluation.benchmark_data import Row
@@ -39,13 +40,13 @@ def usable(manifest: str | Path, sets: Sequence[str] = SETS) -> list[Recording]:
         sets: of its rows.
 
     Returns:
-        The recordings.
+        The recordings, their words written as in training.
 
     Raises:
         ValueError: there are none.
     """
     found = [
-        one
+        replace(one, text=sentence(one.text))
         for one in read_recordings(manifest)
         if one.set in sets
         and one.text

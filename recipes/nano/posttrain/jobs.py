@@ -45,7 +45,9 @@ def read_times(times: Path) -> dict[str, float]:
     """Seconds of every job, of all its starts together."""
     found: dict[str, float] = {}
     if times.exists():
-        for line in times.read_text(encoding="utf-8").splitlines():
+        text = times.read_text(encoding="utf-8")
+        # A run that was killed may have left half a line.
+        for line in text[: text.rfind("\n") + 1].splitlines():
             row = json.loads(line)
             found[row["job"]] = round(found.get(row["job"], 0.0) + row["seconds"], 2)
     return found

@@ -33,7 +33,7 @@ MARGIN = """## Does the margin matter?
 
 The model to start from is fine-tuned on emotions rated by the shipped margin scorer: pairs of
 largest margin, as many of smallest, and both. Both sets have the same labels, and the same shares
-of synthetic and real voices. All arms take as many steps: the sets are seen twice, both together
+of synthetic and real voices. All arms read as many pairs: the sets are seen twice, both together
 once. Styles are left out, for the scorer cannot rate them. Heard after one edit, each seed draws
 anew.
 """

@@ -67,7 +67,7 @@ def gather(folders: Folders, plan: Plan) -> dict[str, Any]:
         "environment": environment(),
         **read_json(out / "experiment.json"),
         "margins": read_json(out / "margins.json"),
-        "preferences": read_json(out / "survivors.json"),
+        "preferences": read_json(out / "answers.json"),
         "weights": read_json(out / "weights.json"),
         "reward_accuracy": pairwise_accuracy(scorer, unseen),
         "trainings": {name: _packed(folders, name) for name in (*arms, "reward", "dpo")},

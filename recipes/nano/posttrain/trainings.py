@@ -38,7 +38,7 @@ _STAGES: Mapping[str, tuple[type[TrainingConfig], Callable[[Any], Stage[Any]]]] 
     "grpo": (GRPOConfig, grpo_from_settings),
 }
 #: On a CPU long rows cost their square in attention.
-_PACK = {"pack_tokens": 1024, "packs_per_step": 2, "device": "cpu", "save_every": 20}
+_PACK = {"pack_tokens": 1536, "packs_per_step": 2, "device": "cpu", "save_every": 20}
 _STEPS_PER_ROUND = 4
 
 
@@ -82,7 +82,7 @@ def packed_settings(folders: Folders, plan: Plan) -> dict[str, tuple[str, dict[s
 
     Returns:
         Stage and settings by the name of the training. The sets of large and of small margins are
-        seen twice, both together once, so that every arm takes as many steps.
+        seen twice, both together once, so that every arm reads as many pairs.
     """
     found: dict[str, tuple[str, dict[str, Any]]] = {}
 
