@@ -85,10 +85,10 @@ def read_examples(folders: Sequence[str], spec: TokenSpec, longest: int) -> list
             if label not in wanted or units > longest:
                 continue
             before, after = features.rows[pair.before], features.rows[pair.after]
-            ids = [f"{number}/{row['id']}" for row in (before, after)]
+            old, new = (f"{number}/{row['id']}" for row in (before, after))
             found.append(
                 Example(
-                    EditPair(pair.edit, *ids, pair.text, before["speaker"]),
+                    EditPair(pair.edit, old, new, pair.text, before["speaker"]),
                     codes.tokens(pair.before),
                     codes.tokens(pair.after),
                     before["path"],
@@ -112,7 +112,8 @@ def split(examples: Iterable[Example]) -> tuple[list[Example], list[Example]]:
         Those to learn from, and those of held-out speakers. An example of the others that says a
         held-out text is in neither.
     """
-    learned, kept = [], []
+    learned: list[Example] = []
+    kept: list[Example] = []
     for example in examples:
         (kept if _rank(example.pair.speaker) % 100 < _HELD_OUT else learned).append(example)
     texts = {_plain(example.pair.text) for example in kept}
