@@ -118,4 +118,6 @@ def test_all_stages_stopped_in_between_and_the_page(
         assert f"## {heading}" in told_page
     assert "<audio_" in told_page
     assert (target.with_suffix("") / "configs" / "ppo.toml").is_file()
+    # Nobody else's business.
+    assert str(tmp_path) not in (target.with_suffix("") / "configs" / "ppo.toml").read_text()
     assert (target.with_suffix("") / "logs" / "ppo.jsonl").is_file()

@@ -16,7 +16,7 @@ from recipes.nano.posttrain.__main__ import find_model
 from recipes.nano.posttrain.answers import Question, rated_answers, some_of, wanted_lengths
 from recipes.nano.posttrain.jobs import read_times, run_jobs
 from recipes.nano.posttrain.material import Example, arms, split
-from recipes.nano.posttrain.page import verdict
+from recipes.nano.posttrain.page import short_names, verdict
 from recipes.nano.posttrain.plan import REFERENCE, Plan
 from recipes.nano.posttrain.result import compare, pooled
 from recipes.nano.posttrain.speed import online_speed, packed_speed
@@ -240,6 +240,18 @@ def test_a_verdict_needs_an_interval_without_zero() -> None:
     assert said(0.1, 0.3, True) == said(-0.3, -0.1, False) == "better"
     assert said(0.1, 0.3, False) == said(-0.3, -0.1, True) == "worse"
     assert said(-0.1, 0.3, True) == said(0.0, 0.3, True) == said(None, None, True)
+
+
+def test_longer_paths_are_named_before_those_they_lie_in() -> None:
+    given = {
+        "test": "/a/test.jsonl", "emotion_judge": "/a/judge", "features": ["/a/f", "/a/f2"],
+        "lm": "/a/model/lm", "text": "/a/model/text", "pipeline": "/a/model",
+    }  # fmt: skip
+    names = short_names("/a", given)
+    text = "/a/runs /a/f2 /a/f /a/model/lm /a/model /a/judge"
+    for path, name in names.items():
+        text = text.replace(path, name)
+    assert text == "OUT/runs FEATURES2 FEATURES1 LM PIPELINE JUDGE"
 
 
 def test_a_model_is_found_in_three_kinds_of_folders(tmp_path: Path) -> None:

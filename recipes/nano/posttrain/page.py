@@ -18,7 +18,7 @@ from recipes.nano.posttrain.page_texts import HEAD, JUDGES, MARGIN, POLICIES, PR
 from stepaudio.evaluation.report_numbers import show_interval, show_number, step_title
 from stepaudio.hub import read_json, write_atomic
 
-__all__ = ["main", "page"]
+__all__ = ["main", "page", "short_names", "verdict"]
 
 _ENDS = ("lowest", "median", "highest")
 _STEPS = ("iter0", "iter1", "iter2", "iter3")
@@ -142,11 +142,10 @@ def _policies(found: Mapping[str, Any]) -> list[str]:
 
 
 def _reward(found: Mapping[str, Any]) -> list[str]:
-    shares = ", ".join(f"{n} {v:.1%}" for n, v in found["reward_accuracy"].items())
     told = found["preferences"]
     weights = ", ".join(f"{name} {value:g}" for name, value in found["weights"].items())
     text = (
-        f"The reward model prefers the better answer in {shares} of {told['held_out_pairs']} pairs "
+        f"The reward model prefers the better answer in {found['reward_accuracy']['all']:.1%} of {told['held_out_pairs']} pairs "
         f"of held-out speakers, after one epoch of {told['pairs']} pairs. Weights: {weights}."
     )
     rows = [
@@ -277,15 +276,39 @@ def main() -> None:
     parser.add_argument("-o", "--page", required=True)
     args = parser.parse_args()
     out, target = Path(args.out), Path(args.page)
-    text = page(read_json(out / "result.json"))
+    found = read_json(out / "result.json")
+    text, names = page(found), short_names(args.out, found["given"])
     write_atomic(target, lambda place: place.write_text(text, encoding="utf-8"), force=True)
     beside = target.with_suffix("")
     for file in [out / "result.json", *sorted(out.glob("configs/*.toml"))]:
-        _copy(file, beside / file.relative_to(out))
+        place = beside / file.relative_to(out)
+        _copy(file, place)
+        content = place.read_text(encoding="utf-8")
+        for path, name in names.items():
+            content = content.replace(path, name)
+        place.write_text(content, encoding="utf-8")
     for file in sorted(out.glob("runs/*/metrics.jsonl")):
         _copy(file, beside / "logs" / f"{file.parent.name}.jsonl")
     for name in ("reward", "dpo", "grpo", "ppo"):
         _copy(out / "runs" / name / "curves.png", beside / "curves" / f"{name}.png")
+
+
+def short_names(out: str, given: Mapping[str, Any]) -> dict[str, str]:
+    """Names for the folders of whoever ran it, which are nobody else's business.
+
+    Args:
+        out: folder of the experiment.
+        given: what it was given.
+
+    Returns:
+        Names by path, long paths before those they lie in.
+    """
+    names = {out: "OUT", given["test"]: "TEST", given["emotion_judge"]: "JUDGE"}
+    names |= {path: f"FEATURES{n}" for n, path in enumerate(given["features"], start=1)}
+    names |= {given["lm"]: "LM", given["text"]: "TEXT"}
+    if given["pipeline"]:
+        names[given["pipeline"]] = "PIPELINE"
+    return dict(sorted(names.items(), key=lambda one: -len(one[0])))
 
 
 def _copy(file: Path, place: Path) -> None:
