@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stepaudio.errors import ConfigError
+from stepaudio.interfaces import Tokenizer
 from stepaudio.locate import locate
 from stepaudio.parts import load_part
 from stepaudio.rl.content import ContentReward
 from stepaudio.rl.local_edits import LocalEditReward
 from stepaudio.rl.reward import TokenRewardModel
 from stepaudio.rl.rewards import DurationReward, ModelReward, Reward, WeightedRewards
-from stepaudio.tokenizers.dual import DualCodebookTokenizer
 from stepaudio.types import LMSpec
 
 __all__ = ["RewardChoice", "build_rewards"]
@@ -125,13 +125,14 @@ def _reads(choice: RewardChoice, spec: LMSpec, pipeline: str | None) -> Reward:
 
 def _content(spec: LMSpec, pipeline: str | None) -> Reward:
     folder = locate(pipeline)
-    tokenizer = load_part(folder, "tokenizer")
-    if not isinstance(tokenizer, DualCodebookTokenizer) or tokenizer.spec.tokens != spec.tokens:
+    tokenizer: Tokenizer = load_part(folder, "tokenizer")
+    books = tokenizer.codebooks()
+    if books is None or tokenizer.spec.tokens != spec.tokens:
         raise ConfigError(
             f"the tokenizer of {folder} does not write the codes of the language model; name the "
             "pipeline of the model as 'pipeline'"
         )
-    return ContentReward(spec, tokenizer.linguistic.codebook)
+    return ContentReward(spec, books[0])
 
 
 def _listen(

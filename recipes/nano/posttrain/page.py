@@ -145,8 +145,9 @@ def _reward(found: Mapping[str, Any]) -> list[str]:
     told = found["preferences"]
     weights = ", ".join(f"{name} {value:g}" for name, value in found["weights"].items())
     text = (
-        f"The reward model prefers the better answer in {found['reward_accuracy']['all']:.1%} of {told['held_out_pairs']} pairs "
-        f"of held-out speakers, after one epoch of {told['pairs']} pairs. Weights: {weights}."
+        f"The reward model prefers the better answer in {found['reward_accuracy']['all']:.1%} of "
+        f"{told['held_out_pairs']} pairs of held-out speakers, after one epoch of {told['pairs']} "
+        f"pairs. Weights: {weights}."
     )
     rows = [
         (f"{one['threshold']:g}", one["pairs"], one["prompts"], f"{one['share']:.1%}")
