@@ -27,6 +27,7 @@ Reinforcement:
 Rewards:
 
 - :mod:`~stepaudio.rl.rewards`: reward model, duration, weighted sums
+- :mod:`~stepaudio.rl.content`: words kept, heard from linguistic codes
 - :mod:`~stepaudio.rl.local_edits`: token-only rewards for edits of a part
 - :mod:`~stepaudio.rl.audio_rewards`: words, voice and emotion of the sound
 - :mod:`~stepaudio.rl.guards`: missing ends and absurd lengths

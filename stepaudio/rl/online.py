@@ -58,8 +58,8 @@ class OnlineConfig(TrainingConfig):
         model: the language model to start from: its folder, the folder or hub id of a pipeline,
             or none for the embedded model.
         rewards: by names of one's own; see :mod:`stepaudio.rl.reward_choice`.
-        pipeline: folder or hub id of the pipeline that speaks answers for rewards that listen;
-            none is the embedded one.
+        pipeline: folder or hub id of the pipeline that speaks answers for rewards that listen, and
+            whose codebook ``"content"`` reads; none is the embedded one.
         rounds: of drawing and learning.
         prompts_per_round: different prompts in a round.
         group_size: responses to each prompt.

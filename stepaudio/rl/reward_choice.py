@@ -19,6 +19,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stepaudio.errors import ConfigError
+from stepaudio.interfaces import Tokenizer
+from stepaudio.locate import locate
+from stepaudio.parts import load_part
+from stepaudio.rl.content import ContentReward
 from stepaudio.rl.local_edits import LocalEditReward
 from stepaudio.rl.reward import TokenRewardModel
 from stepaudio.rl.rewards import DurationReward, ModelReward, Reward, WeightedRewards
@@ -35,8 +39,9 @@ class RewardChoice:
     """One part of the reward.
 
     Attributes:
-        kind: ``"reward_model"``, ``"duration"`` and ``"local_edit"`` read tokens; ``"wer"``,
-            ``"cer"``, ``"speaker"`` and ``"judge"`` listen, so their rows need ``audio``.
+        kind: ``"reward_model"``, ``"duration"``, ``"content"`` and ``"local_edit"`` read tokens;
+            ``"wer"``, ``"cer"``, ``"speaker"`` and ``"judge"`` listen, so their rows need
+            ``audio``.
         weight: in the sum.
         folder: of the reward model, or of the classifier that judges.
         tolerance: of the duration, as a share.
@@ -45,7 +50,9 @@ class RewardChoice:
         ConfigError: a folder is missing or of no use, or a number makes no sense.
     """
 
-    kind: Literal["reward_model", "duration", "local_edit", "wer", "cer", "speaker", "judge"]
+    kind: Literal[
+        "reward_model", "duration", "content", "local_edit", "wer", "cer", "speaker", "judge"
+    ]
     weight: float = 1.0
     folder: str = ""
     tolerance: float = 0.1
@@ -78,14 +85,15 @@ def build_rewards(
     Args:
         choices: by names of one's own.
         spec: of the policy.
-        pipeline: folder or hub id of the pipeline that speaks; None is the embedded one.
+        pipeline: folder or hub id of the pipeline that speaks, and whose tokenizer knows how near
+            linguistic codes are; None is the embedded one.
         device: where that pipeline runs.
 
     Returns:
         The weighted sum.
 
     Raises:
-        ConfigError: nothing was chosen, or a reward model of other ids.
+        ConfigError: nothing was chosen, or a reward model or a tokenizer of other ids.
         CheckpointError: a folder does not hold what it should.
         MissingExtraError: a reward that listens needs a package that is not installed.
     """
@@ -93,13 +101,17 @@ def build_rewards(
         raise ConfigError("there is no reward; add a table such as [rewards.length]")
     listening = {name: choice for name, choice in choices.items() if choice.listens}
     built = _listen(listening, pipeline, device) if listening else {}
-    built |= {n: _reads(choice, spec) for n, choice in choices.items() if not choice.listens}
+    built |= {
+        n: _reads(choice, spec, pipeline) for n, choice in choices.items() if not choice.listens
+    }
     return WeightedRewards(built, {name: choice.weight for name, choice in choices.items()})
 
 
-def _reads(choice: RewardChoice, spec: LMSpec) -> Reward:
+def _reads(choice: RewardChoice, spec: LMSpec, pipeline: str | None) -> Reward:
     if choice.kind == "duration":
         return DurationReward(spec, tolerance=choice.tolerance)
+    if choice.kind == "content":
+        return _content(spec, pipeline)
     if choice.kind == "local_edit":
         return LocalEditReward(spec)
     model = TokenRewardModel.from_pretrained(choice.folder)
@@ -109,6 +121,18 @@ def _reads(choice: RewardChoice, spec: LMSpec) -> Reward:
             "writes; train it on the same tokens"
         )
     return ModelReward(model)
+
+
+def _content(spec: LMSpec, pipeline: str | None) -> Reward:
+    folder = locate(pipeline)
+    tokenizer: Tokenizer = load_part(folder, "tokenizer")
+    books = tokenizer.codebooks()
+    if books is None or tokenizer.spec.tokens != spec.tokens:
+        raise ConfigError(
+            f"the tokenizer of {folder} does not write the codes of the language model; name the "
+            "pipeline of the model as 'pipeline'"
+        )
+    return ContentReward(spec, books[0])
 
 
 def _listen(
