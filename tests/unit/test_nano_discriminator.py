@@ -37,8 +37,8 @@ def test_equal_sounds_match_and_listeners_learn_to_tell_others(
     listeners: SpectrogramDiscriminators,
 ) -> None:
     fake, real = sounds()
-    assert float(adversarial_losses(listeners, real, real)["match"]) == 0.0
-    assert float(adversarial_losses(listeners, fake, real)["match"]) > 0.1
+    assert adversarial_losses(listeners, real, real)["match"].item() == 0.0
+    assert adversarial_losses(listeners, fake, real)["match"].item() > 0.1
     optimizer = torch.optim.Adam(listeners.parameters(), 4e-3)
     for _ in range(12):
         optimizer.zero_grad()
@@ -46,4 +46,5 @@ def test_equal_sounds_match_and_listeners_learn_to_tell_others(
         losses["listen"].backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     # 0.5 is what calling everything half real would cost.
-    assert float(losses["listen"]) < 0.25 < 0.5 < float(losses["fool"])
+    listen, fool = (losses[name].item() for name in ("listen", "fool"))
+    assert listen < 0.25 < 0.5 < fool
