@@ -33,10 +33,11 @@ Evaluation = Annotated[
 
 
 def check(manifest: Manifest, as_json: AsJson = False) -> None:
-    """Check every line of a manifest and count what it holds."""
-    from stepaudio.data.manifest import read_manifest
+    """Check every line of a manifest, and the records of consent, and count what it holds."""
+    from stepaudio.data.manifest import consent_refusals, read_manifest
 
     found = read_manifest(manifest)
+    refusals = consent_refusals(found)
     hours = sum(row.seconds or 0.0 for row in found) / 3600
     values: dict[str, Any] = {
         "command": "data check",
@@ -44,14 +45,16 @@ def check(manifest: Manifest, as_json: AsJson = False) -> None:
         "recordings": len(found),
         "hours": round(hours, 3),
         "speakers": len({(row.set, row.speaker) for row in found if row.speaker}),
-        "may_not_train": sum(not row.train_ok for row in found),
+        "may_not_train": sum(not row.train_ok or row.consent in refusals for row in found),
+        "consent_refusals": {name: str(error) for name, error in refusals.items()},
         "languages": dict(Counter(row.lang or "none" for row in found)),
         "licences": dict(Counter(row.licence or "none" for row in found)),
     }
     tell(
         values,
         f"{manifest}: {len(found)} recordings, {hours:.2f} h, {values['speakers']} speakers; "
-        f"{values['may_not_train']} may not train",
+        f"{values['may_not_train']} may not train"
+        + "".join(f"\n{error}" for error in refusals.values()),
         as_json,
     )
 

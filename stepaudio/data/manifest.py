@@ -15,10 +15,17 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from stepaudio.errors import DataError
+from stepaudio.errors import DataError, SafetyError
 from stepaudio.hub import write_atomic
 
-__all__ = ["Utterance", "read_jsonl", "read_manifest", "write_jsonl", "write_manifest"]
+__all__ = [
+    "Utterance",
+    "consent_refusals",
+    "read_jsonl",
+    "read_manifest",
+    "write_jsonl",
+    "write_manifest",
+]
 
 # More problems than these are not listed one by one.
 _LISTED = 5
@@ -79,7 +86,8 @@ def read_manifest(path: str | Path, *, training: bool = False) -> list[Utterance
 
     Args:
         path: the JSONL file.
-        training: refuse rows that may not train models that are given away.
+        training: refuse rows that may not train models that are given away, by their licence or
+            because the record of consent they name does not allow it.
 
     Returns:
         Utterances with absolute paths, in the order of the file.
@@ -88,6 +96,8 @@ def read_manifest(path: str | Path, *, training: bool = False) -> list[Utterance
         DataError: the file is missing, a line is not a JSON object, a field is missing or of the
             wrong type, an id stands twice, or ``training`` meets ``train_ok: false``. The message
             names the first lines that are wrong.
+        SafetyError: ``training`` meets a record of consent that is missing, ended, taken back, or
+            is not about training.
     """
     path = Path(path)
     base = path.parent.resolve()
@@ -112,7 +122,28 @@ def read_manifest(path: str | Path, *, training: bool = False) -> list[Utterance
     if problems:
         more = f"; and {len(problems) - _LISTED} more" if len(problems) > _LISTED else ""
         raise DataError("; ".join(problems[:_LISTED]) + more)
+    if training:
+        for refusal in consent_refusals(rows).values():
+            raise refusal
     return rows
+
+
+def consent_refusals(rows: Iterable[Utterance]) -> dict[str, SafetyError]:
+    """Why recordings may not train although their licence allows it.
+
+    Args:
+        rows: of a manifest.
+
+    Returns:
+        By the record of consent that rows name, what is wrong with it; empty if nothing is.
+    """
+    names = {row.consent for row in rows if row.consent}
+    if not names:
+        return {}
+    # Here, because nothing cryptographic is loaded where no voice is under consent.
+    from stepaudio.safety.policy import training_refusals
+
+    return training_refusals(names)
 
 
 def write_manifest(

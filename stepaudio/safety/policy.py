@@ -7,6 +7,7 @@ written into the audit log and stamped into every result.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Literal
@@ -27,7 +28,15 @@ from stepaudio.safety.keys import key_name
 from stepaudio.safety.matching import MatchLevel, match_voice
 from stepaudio.safety.store import TrustStore
 
-__all__ = ["POLICIES", "Permit", "PolicyName", "SafetyPolicy", "check_record", "permit"]
+__all__ = [
+    "POLICIES",
+    "Permit",
+    "PolicyName",
+    "SafetyPolicy",
+    "check_record",
+    "permit",
+    "training_refusals",
+]
 
 PolicyName = Literal["strict", "standard", "research"]
 
@@ -235,3 +244,27 @@ def check_record(
             f"nobody has listened to the words of the consent {record.id}; record it again with "
             "pip install 'stepaudio[eval]' for a recogniser, or use the policy 'standard'"
         )
+
+
+def training_refusals(
+    names: Iterable[str], *, store: TrustStore | None = None
+) -> dict[str, SafetyError]:
+    """Which of the records that training data names do not allow training.
+
+    Whether the recordings are of the voice that consented is not looked at.
+
+    Args:
+        names: ids or files of records, as manifests give them.
+        store: keys, log and records; None is this machine's.
+
+    Returns:
+        For each that does not, what :func:`check_record` refuses, or that there is no such record.
+    """
+    store = TrustStore() if store is None else store
+    refusals: dict[str, SafetyError] = {}
+    for name in sorted(set(names)):
+        try:
+            check_record(store.find(name), "train", store)
+        except SafetyError as error:
+            refusals[name] = error
+    return refusals

@@ -7,9 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from trust_fakes import record, store_in
 
-from stepaudio.data.manifest import Utterance, read_manifest, write_manifest
-from stepaudio.errors import DataError, OutputExistsError
+from stepaudio.data.manifest import Utterance, consent_refusals, read_manifest, write_manifest
+from stepaudio.errors import (
+    ConsentRevokedError,
+    DataError,
+    NoConsentError,
+    OutputExistsError,
+    PurposeError,
+)
 
 ROW = {"id": "a", "path": "audio/a.flac"}
 
@@ -76,3 +83,27 @@ def test_several_wrong_lines_are_listed_and_then_counted(tmp_path: Path) -> None
 def test_a_missing_manifest_is_a_typed_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         read_manifest(tmp_path / "none.jsonl")
+
+
+def test_voices_under_consent_train_only_as_they_allow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_in(tmp_path)
+    monkeypatch.setenv("STEPAUDIO_TRUST_DIR", str(store.folder))
+    allowed, other = (record(store, purposes=(what,)) for what in ("train", "clone"))
+    for one in (allowed, other):
+        store.keep(one)
+
+    def manifest(consent: str) -> Path:
+        return written(tmp_path, ROW, {"id": "b", "path": "b.wav", "consent": consent})
+
+    assert len(read_manifest(manifest(allowed.id), training=True)) == 2
+    with pytest.raises(PurposeError, match="not train"):
+        read_manifest(manifest(other.id), training=True)
+    with pytest.raises(NoConsentError, match="'lost'"):
+        read_manifest(manifest("lost"), training=True)
+    store.revoke(allowed)
+    with pytest.raises(ConsentRevokedError):
+        read_manifest(manifest(allowed.id), training=True)
+    rows = read_manifest(manifest(other.id))  # to look at, not to train
+    assert list(consent_refusals(rows)) == [other.id]
