@@ -164,8 +164,10 @@ class EditPasses(Pipeline):
             for i in range(count)
         ]
 
-    def _prepare(self, jobs: Sequence[Job], settings: Settings, run: Run) -> list[_Ready]:
-        """Everything up to the language model."""
+    def _prepare(
+        self, jobs: Sequence[Job], settings: Settings, run: Run
+    ) -> tuple[list[_Ready], tuple[Tensor, Tensor] | None]:
+        """Everything up to the language model, and the codebooks that tell its draws apart."""
         spec, sampling = self.parts.lm.spec, settings.sampling
         for job in jobs:
             # Minutes of speech are refused before the work of tokenizing them.
@@ -174,6 +176,7 @@ class EditPasses(Pipeline):
             check_room(words, units, spec, answered=True, name=job.name)
         with run.stage("tokenize", 1), working(self.parts.tokenizer):
             inputs = self.parts.tokenizer.encode([job.audio for job in jobs])
+            codebooks = self._codebooks()
         asked = []
         for job, tokens in zip(jobs, inputs, strict=True):
             ids, units = self._prompt(job, to_text(tokens)), tokens.num_units
@@ -183,16 +186,17 @@ class EditPasses(Pipeline):
             units = math.ceil(allowed / float(spec.tokens.unit_seconds))
             asked.append((ids, min(sampling.max_new_tokens, units * spec.tokens.unit_length)))
         with run.stage("voice", 1), working(self.parts.speaker):
-            return [
+            ready = [
                 _Ready(tokens, ids, limit, job.voice or self._voice(job.audio, tokens))
                 for job, tokens, (ids, limit) in zip(jobs, inputs, asked, strict=True)
             ]
+        return ready, codebooks
 
     def _pass(
         self, jobs: Sequence[Job], settings: Settings, run: Run
     ) -> list[tuple[EditResult, int]]:
         """Every edit once, and the units put in; timings are left to the caller."""
-        ready = self._prepare(jobs, settings, run)
+        ready, codebooks = self._prepare(jobs, settings, run)
         seeds = [job.seed for job in jobs]
         ratios = [self.defaults.speeds.get(job.edit.published_label) for job in jobs]
         wanted = [
@@ -209,7 +213,7 @@ class EditPasses(Pipeline):
             seeds,
             run,
             draws=self.defaults.draws,
-            codebooks=self._codebooks(),
+            codebooks=codebooks,
         )
         voices = [one.voice for one in ready]
         sounds = self._render(outputs, voices, seeds, run, settings.steps, settings.guidance)
@@ -232,12 +236,12 @@ class EditPasses(Pipeline):
         ]
 
     def _codebooks(self) -> tuple[Tensor, Tensor] | None:
-        """What tells draws apart; copies, because the tokenizer may be freed meanwhile."""
-        if self.defaults.draws == 1:
+        """Copies on the CPU, because the tokenizer may be freed before the draws are there."""
+        found = self.parts.tokenizer.codebooks() if self.defaults.draws > 1 else None
+        if found is None:
             return None
-        with working(self.parts.tokenizer):
-            found = self.parts.tokenizer.codebooks()
-            return None if found is None else (found[0].clone(), found[1].clone())
+        linguistic, semantic = (b.detach().to("cpu", torch.float64, copy=True) for b in found)
+        return linguistic, semantic
 
     def _prompt(self, job: Job, codes: str) -> list[int]:
         layout = self.defaults.layout
@@ -257,7 +261,7 @@ class EditPasses(Pipeline):
                 text=before.text,
                 seed=pass_seed(first.seed, number + 1),
             )
-        (ready,) = self._prepare([job], settings, run)
+        (ready,), _ = self._prepare([job], settings, run)
         spoken = yield from self._speak(
             ready.prompt,
             ready.limit,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -30,7 +29,8 @@ from recipes.nano.lm_rows import Row, Rows
 from recipes.nano.loop import run
 from recipes.nano.machine import Machine
 from recipes.nano.prefetch import Batch
-from stepaudio.evaluation.bootstrap import Interval, mean_interval
+from stepaudio.evaluation.bootstrap import mean_interval
+from stepaudio.evaluation.report import environment
 from stepaudio.hub import write_atomic
 from stepaudio.lm.grouped import GroupedConfig, GroupedLM
 from stepaudio.lm.step1 import Step1Config
@@ -119,12 +119,11 @@ def measure(lm: GroupedLM, rows: Sequence[Row]) -> dict[str, Any]:
         targets = batch["codes"].flatten()
         nats.append(float(F.cross_entropy(logits, targets)))
         right.append(float((logits.argmax(-1) == targets).float().mean()))
-    return {"nats_per_code": _interval(nats), "share_right": _interval(right)}
-
-
-def _interval(values: list[float]) -> dict[str, Any]:
-    found: Interval = mean_interval(values, [""] * len(values))
-    return asdict(found)
+    alone = [""] * len(rows)
+    return {
+        "nats_per_code": asdict(mean_interval(nats, alone)),
+        "share_right": asdict(mean_interval(right, alone)),
+    }
 
 
 @torch.inference_mode()
@@ -168,8 +167,7 @@ def main() -> None:
             "seconds_per_second": seconds_per_second(lm.cpu(), tested[0]),
         } | measure(lm, tested)
     report = {
-        "minutes": args.minutes, "rows": HELD_OUT, "machine": platform.machine(),
-        "torch": torch.__version__, "threads": torch.get_num_threads(), "seed": 0,
+        "minutes": args.minutes, "rows": HELD_OUT, "seed": 0, "environment": environment(),
         "variants": variants,
     }  # fmt: skip
     text = json.dumps(report, indent=1) + "\n"

@@ -70,7 +70,8 @@ def lost_content(
     Args:
         before: codes of the recording.
         after: codes of its edit.
-        codebooks: linguistic ``[K, D]`` and semantic ``[K', D']`` centroids of the tokenizer.
+        codebooks: linguistic ``[K, D]`` and semantic ``[K', D']`` centroids of the tokenizer, on
+            the CPU.
 
     Returns:
         0 for the same codes, at most 1; 1 where one of both is empty. Unrelated speech gets what
@@ -78,7 +79,7 @@ def lost_content(
     """
     if not before.num_units or not after.num_units:
         return 1.0
-    linguistic, semantic = (book.detach().cpu().double() for book in codebooks)
+    linguistic, semantic = codebooks
     # Both on their common grid, six frames to a unit of two and three codes.
     said = code_costs(
         before.linguistic.cpu().repeat_interleave(3),
@@ -90,4 +91,4 @@ def lost_content(
         after.semantic.cpu().repeat_interleave(2),
         semantic,
     )
-    return warped_cost(((said + sounded) / 2).numpy())
+    return warped_cost(((said + sounded) / 2).double().numpy())

@@ -28,7 +28,6 @@ EXTRAS = [
     "pyworld",
     "ray",
     "tensorboard",
-    "torchao",
     "torchaudio",
     "transformers",
     "uvicorn",
