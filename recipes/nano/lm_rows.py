@@ -17,19 +17,22 @@ from recipes.nano.codes import Codes
 from recipes.nano.data.features import Features
 from recipes.nano.data.words import Word, timed_words
 from recipes.nano.guidance import EXACT, ROUGH, token_times
-from recipes.nano.lm_pairs import SHORTEST, pairs_of, sentence
+from recipes.nano.lm_pairs import SHORTEST, Pair, pairs_of, sentence
 from recipes.nano.prefetch import Batch
 from stepaudio.interfaces import TextTokenizer
 from stepaudio.prompts import encode_clone_prompt, encode_edit_prompt, prompt_phrases
 from stepaudio.tokenizers.interleave import interleave, to_text
 from stepaudio.tokenizers.text import BOT, EOT, SentencePieceText
 from stepaudio.tokenizers.text_training import train_text_tokenizer
+from stepaudio.types import SpeechTokens
 
 __all__ = ["Row", "Rows", "Stretch", "letter_times"]
 
 TEXT_VOCABULARY = 1000
 #: Seconds of a unit, and units of the longest recording taken whole.
 UNIT, LONGEST = 0.12, 80
+#: Recordings are joined until at most so many units are missing from the length asked for.
+MISSING = 12
 #: Batches drawn together, to be parted by length: rows of all lengths at once left a third of the
 #: positions to padding.
 SORTED = 3
@@ -60,6 +63,23 @@ class Row:
     times: Tensor
     wanted: Tensor
     width: float
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A pair of recordings, or a stretch of both, before and after an edit.
+
+    Attributes:
+        source: codes before.
+        target: codes after.
+        text: words before; empty where the prompt has none.
+        wanted: ``[J]`` the moment of the source that each token of the target renders, in units.
+    """
+
+    source: SpeechTokens
+    target: SpeechTokens
+    text: str
+    wanted: Tensor
 
 
 @dataclass(frozen=True)
@@ -108,6 +128,10 @@ class Rows:
                 f"{folders[0]} {self.spec.size}: start from a model of the same tokenizers"
             )
         self.weight = self._shares([(p.folder, p.before) for p in self.pairs])
+        self.mates: dict[tuple[object, ...], list[int]] = defaultdict(list)
+        for number, pair in enumerate(self.pairs):
+            if pair.croppable:
+                self.mates[self._kind(pair)].append(number)
         self.spoken_weight = self._shares(self.spoken)
 
     def _vocabulary(self) -> SentencePieceText:
@@ -127,39 +151,78 @@ class Rows:
         return self.draw_edit(rng, longest)
 
     def draw_edit(self, rng: np.random.Generator, longest: int) -> Row:
-        """An edit; one whose times are not known is taken whole, whatever its length."""
-        while True:
+        """An edit of a source that has any length, up to ``longest`` units, as likely as any other.
+
+        Half of the recordings are shorter than four seconds: a model that saw them as they are
+        loses its place in longer ones. So a recording is cut to the length, or others of the same
+        speaker and edit are said after it. One whose times are not known is taken whole.
+        """
+        goal = int(rng.integers(min(MISSING, longest), longest + 1))
+        first: Pair | None = None
+        passages: list[Passage] = []
+        while first is None:
             pair = self.pairs[int(rng.choice(len(self.pairs), p=self.weight))]
-            codes = self.codes[pair.folder]
-            before, after, text = codes.units(pair.before), codes.units(pair.after), pair.text
-            start, units, target_start, target_units = 0, before, 0, after
-            if pair.croppable and before > longest:
-                units = int(rng.integers(max(SHORTEST, longest // 2), longest + 1))
-                start = int(rng.integers(0, before - units + 1))
-                assert pair.line is not None
-                ends = pair.line.to_row([start * UNIT, (start + units) * UNIT]) / UNIT
-                target_start = round(float(ends[0]))
-                target_units = min(after, round(float(ends[1]))) - target_start
-                text = text and self._words_between((pair.folder, pair.before), start, units)
-                if target_units < 2 or (pair.text and not text):
-                    continue
-            elif max(before, after) > LONGEST:
-                continue
-            source = codes.tokens(pair.before, start, units)
-            target = codes.tokens(pair.after, target_start, target_units)
-            prompt = encode_edit_prompt(self.text, pair.edit, to_text(source), text)
-            answer = interleave(target, offset=self.text.audio_offset).tolist()
-            times = torch.full((len(prompt),), torch.inf)
-            first = next(n for n, i in enumerate(prompt) if i >= self.text.audio_offset)
-            count = len(source.linguistic) + len(source.semantic)
-            times[first : first + count] = token_times(torch.arange(count))
-            wanted = torch.full((len(answer),), torch.nan)
-            if pair.line is not None:
-                said = token_times(torch.arange(len(answer))).double() + target_start
-                heard = pair.line.to_source((said * UNIT).numpy()) / UNIT - start
-                wanted = torch.from_numpy(heard).float()
-            width = ROUGH if self._synthetic((pair.folder, pair.before)) else EXACT
-            return self._finished(prompt, answer, times, wanted, width)
+            passage = self._passage(pair, rng, goal)
+            if passage is not None:
+                first, passages = pair, [passage]
+        missing = goal - passages[0].source.num_units
+        mates = self.mates[self._kind(first)] if first.croppable else []
+        for number in rng.permutation(mates).tolist() if missing > MISSING else ():
+            mate = self.pairs[number]
+            passage = None if mate is first else self._passage(mate, rng, missing)
+            if passage is not None:
+                passages.append(passage)
+                missing -= passage.source.num_units
+            if missing <= MISSING:
+                break
+        space = "" if self._row((first.folder, first.before))["lang"] in UNSPACED else " "
+        source = _joined([p.source for p in passages])
+        target = _joined([p.target for p in passages])
+        text = space.join(p.text for p in passages)
+        starts = np.cumsum([0, *(p.source.num_units for p in passages)])
+        wanted = torch.cat([p.wanted + int(n) for p, n in zip(passages, starts, strict=False)])
+        prompt = encode_edit_prompt(self.text, first.edit, to_text(source), text)
+        answer = interleave(target, offset=self.text.audio_offset).tolist()
+        times = torch.full((len(prompt),), torch.inf)
+        begin = next(n for n, i in enumerate(prompt) if i >= self.text.audio_offset)
+        count = 5 * source.num_units
+        times[begin : begin + count] = token_times(torch.arange(count))
+        width = ROUGH if self._synthetic((first.folder, first.before)) else EXACT
+        return self._finished(prompt, answer, times, wanted, width)
+
+    def _passage(self, pair: Pair, rng: np.random.Generator, longest: int) -> Passage | None:
+        """A pair, or a stretch of it of at most ``longest`` units; None if it will not be cut."""
+        codes = self.codes[pair.folder]
+        before, after, text = codes.units(pair.before), codes.units(pair.after), pair.text
+        start, units, target_start, target_units = 0, before, 0, after
+        if pair.croppable and before > longest:
+            units = int(rng.integers(max(SHORTEST, longest // 2), longest + 1))
+            start = int(rng.integers(0, before - units + 1))
+            assert pair.line is not None
+            ends = pair.line.to_row([start * UNIT, (start + units) * UNIT]) / UNIT
+            target_start = round(float(ends[0]))
+            target_units = min(after, round(float(ends[1]))) - target_start
+            text = text and self._words_between((pair.folder, pair.before), start, units)
+            if target_units < 2 or (pair.text and not text):
+                return None
+        elif max(before, after) > LONGEST and not pair.croppable:
+            return None
+        source = codes.tokens(pair.before, start, units)
+        target = codes.tokens(pair.after, target_start, target_units)
+        wanted = torch.full((5 * target.num_units,), torch.nan)
+        if pair.line is not None:
+            said = token_times(torch.arange(len(wanted))).double() + target_start
+            heard = pair.line.to_source((said * UNIT).numpy()) / UNIT - start
+            wanted = torch.from_numpy(heard).float()
+        return Passage(source, target, text, wanted)
+
+    def _kind(self, pair: Pair) -> tuple[object, ...]:
+        """What recordings share that can be said one after the other before the same edit."""
+        before, after = (self._row((pair.folder, item)) for item in (pair.before, pair.after))
+        return (
+            pair.folder, pair.edit, before["speaker"], before["lang"],
+            before["change"], after["change"], bool(pair.text),
+        )  # fmt: skip
 
     def draw_speech(self, rng: np.random.Generator, longest: int) -> Row:
         """Words to be spoken in the voice of another recording (paper, zero-shot speech)."""
@@ -339,6 +402,13 @@ class Rows:
             for w in words[first : last + 1]
         )
         return Stretch(start, end - start, sentence(" ".join(w.text for w in moved)), moved)
+
+
+def _joined(parts: Sequence[SpeechTokens]) -> SpeechTokens:
+    linguistic, semantic = (
+        torch.cat([getattr(part, name) for part in parts]) for name in ("linguistic", "semantic")
+    )
+    return SpeechTokens(linguistic, semantic, parts[0].spec)
 
 
 def letter_times(text: TextTokenizer, prompt: Sequence[int], said: Stretch) -> Tensor:

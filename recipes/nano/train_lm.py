@@ -32,9 +32,9 @@ __all__ = ["main"]
 
 TOKENS_PER_STEP = 4096
 #: Longest source in units of 0.12 s by share of the budget used.
-CURRICULUM = ((0.25, 12), (0.5, 24), (0.75, 45), (1.01, 80))
+CURRICULUM = ((0.2, 12), (0.4, 24), (0.6, 45), (1.01, 110))
 #: The same where a model goes on: it can copy already.
-GOING_ON = ((0.3, 45), (1.01, 80))
+GOING_ON = ((1.01, 110),)
 
 #: Weight of the guidance beside the loss of the next token.
 GUIDE = 0.2
