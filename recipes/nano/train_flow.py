@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,12 +28,12 @@ from recipes.nano.data.features import Features
 from recipes.nano.data.timeline import Timeline
 from recipes.nano.loop import run
 from recipes.nano.machine import Machine
-from recipes.nano.prefetch import Batch
+from recipes.nano.prefetch import Batch, Draw
 from stepaudio.decoder.flow import FlowConfig, TokenFlowDecoder
 from stepaudio.decoder.flow_matching import masked_mean
 from stepaudio.tokenizers.interleave import interleave, regroup_for_decoder
 
-__all__ = ["FRAMES_PER_UNIT", "Row", "Rows"]
+__all__ = ["FRAMES_PER_UNIT", "Row", "Rows", "draw_rows", "flow_loss"]
 
 #: Longest target in units of 0.12 s and how often it is drawn; rows of a step hold this many units.
 TARGET_UNITS, TARGET_SHARES, STEP_UNITS = (12, 20, 34, 70), (0.35, 0.35, 0.2, 0.1), 132
@@ -189,6 +189,41 @@ def start_embeddings(decoder: TokenFlowDecoder, runs: Path) -> None:
     weight[first : first + len(semantic)] = semantic
 
 
+def draw_rows(rows: Rows, scale: int) -> Draw:
+    """Batches of about :data:`STEP_UNITS` units.
+
+    Args:
+        rows: to draw from.
+        scale: how many times as large, on a machine that likes it so.
+    """
+
+    def draw(rng: np.random.Generator, progress: float) -> Batch:
+        longest = int(rng.choice(TARGET_UNITS, p=TARGET_SHARES))
+        count = max(2, scale * STEP_UNITS // longest)
+        drawn = [rows.draw(rng, longest) for _ in range(count)]
+        return {
+            "pairs": pad_sequence([row.pairs for row in drawn], batch_first=True),
+            "lengths": torch.tensor([len(row.pairs) for row in drawn]),
+            "mel": pad_sequence([row.mel for row in drawn], batch_first=True),
+            "speaker": torch.stack([row.speaker for row in drawn]),
+            "prompt_frames": torch.tensor([row.prompt_frames for row in drawn]),
+        }
+
+    return draw
+
+
+def flow_loss(decoder: TokenFlowDecoder) -> Callable[[Batch, float], dict[str, Tensor]]:
+    """Of batches of :func:`draw_rows`."""
+
+    def loss(batch: Batch, progress: float) -> dict[str, Tensor]:
+        return decoder.training_loss(
+            batch["pairs"], batch["lengths"], batch["mel"], batch["speaker"],
+            batch["prompt_frames"], cond_dropout=0.1,
+        )  # fmt: skip
+
+    return loss
+
+
 def main() -> None:
     """Train and write the decoder's folder."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -231,27 +266,10 @@ def main() -> None:
         lr=1.5e-3, machine=machine,
     )  # fmt: skip
 
-    def draw(rng: np.random.Generator, progress: float) -> Batch:
-        longest = int(rng.choice(TARGET_UNITS, p=TARGET_SHARES))
-        count = max(2, machine.scale * STEP_UNITS // longest)
-        drawn = [rows.draw(rng, longest) for _ in range(count)]
-        return {
-            "pairs": pad_sequence([row.pairs for row in drawn], batch_first=True),
-            "lengths": torch.tensor([len(row.pairs) for row in drawn]),
-            "mel": pad_sequence([row.mel for row in drawn], batch_first=True),
-            "speaker": torch.stack([row.speaker for row in drawn]),
-            "prompt_frames": torch.tensor([row.prompt_frames for row in drawn]),
-        }
-
-    def loss(batch: Batch, progress: float) -> dict[str, Tensor]:
-        return decoder.training_loss(
-            batch["pairs"], batch["lengths"], batch["mel"], batch["speaker"],
-            batch["prompt_frames"], cond_dropout=0.1,
-        )  # fmt: skip
-
     run(
-        out=out, models={"decoder": decoder}, draw=draw, loss=loss, minutes=args.minutes, lr=1e-3,
-        machine=machine, muon=("decoder.decoder.", "decoder.encoder."),
+        out=out, models={"decoder": decoder}, draw=draw_rows(rows, machine.scale),
+        loss=flow_loss(decoder), minutes=args.minutes, lr=1e-3, machine=machine,
+        muon=("decoder.decoder.", "decoder.encoder."),
         on_save=lambda: decoder.save_pretrained(out / "model", force=True),
     )  # fmt: skip
 

@@ -197,6 +197,41 @@ def test_edit_rows_look_at_the_moment_that_is_rendered(monkeypatch: pytest.Monke
         assert float(drawn.wanted[-1]) == pytest.approx(float(heard[-1]), abs=1.5)
 
 
+def test_recordings_of_one_voice_are_said_one_after_the_other_before_the_same_edit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recordings = []
+    for key, words in (("a", "one two"), ("b", "three"), ("c", "four five")):
+        times = {"times": [[0, 0], [2.4, 1.8]]}
+        recordings.append(row(key, 20, words))
+        recordings.append(
+            row(f"{key}-f", 15, words, change="speed:faster", source=key, labels=times)
+        )
+    other = row("d", 20, "nobody", speaker="t")
+    faster = row("d-f", 15, "nobody", speaker="t", change="speed:faster", source="d")
+    fake(monkeypatch, *recordings, other, faster)
+    rows, rng = lm_rows.Rows(["f"], 0.0), np.random.default_rng(0)
+    seen = set()
+    for _ in range(60):
+        drawn = rows.draw_edit(rng, 60)
+        prompt = rows.text.decode(drawn.ids[: drawn.begin])
+        said = prompt.split("corresponding to the audio is: ")[1].split("\n")[0]
+        heard = drawn.times[drawn.times.isfinite()]
+        seen.add(len(heard) // 5)
+        # Nothing is said twice, and nobody speaks after somebody else.
+        whole = said.replace("one two", "A").replace("four five", "C").split()
+        assert len(set(whole)) == len(whole)
+        assert said == "nobody" or "nobody" not in said
+        assert torch.equal(heard, token_times(torch.arange(len(heard))).float())
+        if said != "nobody":
+            # Three quarters as long, and the last moment of the target is the source's last.
+            assert len(drawn.wanted) == pytest.approx(0.75 * len(heard), abs=10)
+            assert float(drawn.wanted[-1]) == pytest.approx(float(heard[-1]), abs=1.5)
+            assert (drawn.wanted.diff() > -2).all()
+    assert min(seen) <= 20
+    assert max(seen) > 48
+
+
 def test_speech_rows_ask_for_words_in_the_voice_of_another_recording(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

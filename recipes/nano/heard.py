@@ -1,0 +1,104 @@
+"""What is heard of a decoder that was tried: words, voice and naturalness on unknown speakers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.progress import track
+
+from stepaudio.audio import Audio
+from stepaudio.data import read_manifest
+from stepaudio.evaluation.bootstrap import mean_interval, pooled_interval
+from stepaudio.evaluation.contracts import Metric, Sample
+from stepaudio.evaluation.registry import MetricSettings, load_metrics
+from stepaudio.evaluation.report import environment
+from stepaudio.hub import write_atomic
+
+__all__ = ["Clip", "clips", "heard", "metrics", "write_report"]
+
+#: Seconds of a clip.
+SHORTEST, LONGEST = 3.0, 7.0
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A recording that nothing was trained on."""
+
+    id: str
+    speaker: str
+    text: str
+    audio: Audio
+
+
+def clips(manifest: str | Path, count: int, group: str = "librispeech") -> list[Clip]:
+    """The first fitting recording of each speaker, in the order of the manifest.
+
+    Args:
+        manifest: for evaluation.
+        count: recordings, at most.
+        group: set of the manifest.
+
+    Returns:
+        One recording per speaker.
+    """
+    first: dict[str, Clip] = {}
+    for row in read_manifest(manifest):
+        fits = row.set == group and SHORTEST < (row.seconds or 0) < LONGEST
+        if fits and row.speaker not in first and len(first) < count:
+            first[row.speaker] = Clip(row.id, row.speaker, row.text, Audio.load(row.path))
+    return list(first.values())
+
+
+def metrics() -> list[Metric]:
+    """Whisper, Resemblyzer and DNSMOS.
+
+    Raises:
+        SystemExit: one of them is not installed.
+    """
+    built, missing = load_metrics(("words", "speaker", "dnsmos"), MetricSettings())
+    if missing:
+        raise SystemExit(f"nothing can be compared without {missing}")
+    return [one.metric for one in built]
+
+
+def heard(
+    made: Callable[[Clip], Audio], sources: Sequence[Clip], measures: Sequence[Metric]
+) -> dict[str, Any]:
+    """Make every clip again and measure it.
+
+    Args:
+        made: a clip to what is to be judged.
+        sources: the clips.
+        measures: of :func:`metrics`.
+
+    Returns:
+        ``wer``, ``similarity`` and ``p808``, each with its 95 % interval by speakers.
+    """
+    samples = [
+        Sample(clip.id, made(clip), clip.text, source=clip.audio, speaker=clip.speaker)
+        for clip in track(sources, "make")
+    ]
+    found: list[dict[str, float | None]] = [{} for _ in samples]
+    for measure in measures:
+        for row, numbers in zip(found, measure.measure(samples), strict=True):
+            row.update(numbers)
+    speakers = [clip.speaker for clip in sources]
+
+    def column(name: str) -> list[float | None]:
+        return [row[name] for row in found]
+
+    return {
+        "wer": asdict(pooled_interval(column("word_errors"), column("words"), speakers)),
+        "similarity": asdict(mean_interval(column("similarity"), speakers)),
+        "p808": asdict(mean_interval(column("p808"), speakers)),
+    }
+
+
+def write_report(path: str | Path, **parts: Any) -> None:
+    """What was found as JSON, with the machine, the versions and the seed."""
+    text = json.dumps({**parts, "seed": 0, "environment": environment()}, indent=1) + "\n"
+    write_atomic(path, lambda place: place.write_text(text, encoding="utf-8"), force=True)

@@ -1,0 +1,61 @@
+"""Comparisons of decoders: what is trained, what stays, and what is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+import torch
+
+from recipes.nano import compare_flow, compare_vocoders
+from recipes.nano.heard import Clip, heard
+from stepaudio.audio import Audio
+from stepaudio.decoder.flow import TokenFlowDecoder
+from stepaudio.decoder.flow_config import FlowConfig
+from stepaudio.evaluation.contracts import ModelId, Sample
+
+
+@pytest.mark.parametrize("name", compare_vocoders.VARIANTS)
+def test_every_vocoder_learns_from_sound_of_the_length_it_should_have(name: str) -> None:
+    variant = compare_vocoders.VARIANTS[name]()
+    mel, pitch = torch.randn(1, 80, 10), torch.full((1, 10), 120.0)
+    sound, own = variant.speak(mel, pitch)
+    assert sound.shape == (1, (10 - 2 * variant.edge) * 480)
+    (sound.square().mean() + own).backward()
+    learned = [p.grad is not None and p.grad.any() for p in variant.vocoder.parameters()]
+    assert sum(map(bool, learned)) > 0.9 * len(learned)
+
+
+def test_a_flow_variant_learns_its_velocity_network_alone() -> None:
+    trained = TokenFlowDecoder(FlowConfig.debug())
+    made = compare_flow.variant(trained, layers=2, width=64)
+    assert (made.config.velocity.depth, made.config.velocity.heads) == (2, 1)
+    for name, parameter in made.named_parameters():
+        velocity = name.startswith("decoder.")
+        assert parameter.requires_grad == velocity
+        if not velocity:
+            assert torch.equal(parameter, trained.get_parameter(name))
+
+
+class Counted:
+    """Says how long each recording is, as word errors out of ten."""
+
+    name = "counted"
+    model = ModelId("fake", "1")
+
+    def measure(self, samples: Sequence[Sample]) -> list[Mapping[str, float | None]]:
+        return [
+            {"word_errors": s.audio.seconds, "words": 10.0, "similarity": None, "p808": 3.0}
+            for s in samples
+        ]
+
+
+def test_rates_are_pooled_over_what_was_made_of_every_clip() -> None:
+    sources = [Clip(str(n), str(n), "words", Audio(torch.zeros(8000 * n), 8000)) for n in (1, 2)]
+    found = heard(
+        lambda clip: Audio(torch.cat([clip.audio.samples] * 2), 8000), sources, [Counted()]
+    )
+    assert found["wer"]["value"] == pytest.approx((2 + 4) / 20)
+    assert found["wer"]["speakers"] == 2
+    assert found["p808"]["value"] == 3.0
+    assert found["similarity"]["value"] is None
