@@ -5,7 +5,7 @@ processor time, from the same rows in the same order. Then recordings of speaker
 tokens and back. The trained decoder is heard with other numbers of steps and other starts.
 
     python -m recipes.nano.compare_flow FEATURES --heldout EVAL_MANIFEST --flow runs/nano/flow \
-        -o runs/nano/flows --result benchmarks/results/nano_flow_variants.json --minutes 8
+        -o runs/nano/flows --result docs/results/nano_flow.json --minutes 8
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from typing import Any
 
 import torch
 
-from recipes.nano.heard import Clip, clips, heard, metrics, write_report
+from recipes.nano.heard import COLUMNS, Clip, clips, heard, metrics
 from recipes.nano.loop import run
 from recipes.nano.machine import Machine
 from recipes.nano.train_flow import Rows, draw_rows, flow_loss
+from recipes.nano.variant_report import table, write_report
 from stepaudio import EditPipeline
 from stepaudio.decoder.flow import TokenFlowDecoder
 from stepaudio.evaluation.contracts import Metric
@@ -107,8 +108,12 @@ def main() -> None:
         sizes[name] = {
             "parameters": parameters, "steps": count, **again(decoder, sources, measures)
         }  # fmt: skip
+    columns = {key: COLUMNS[key] for key in ("realtime_factor", "wer", "similarity", "p808")}
+    page = "\n\n".join(
+        (table("velocity network", COLUMNS, sizes), table("trained decoder", columns, settings))
+    )
     write_report(
-        args.result, minutes=args.minutes, clips=len(sources), settings=settings, sizes=sizes
+        args.result, page, minutes=args.minutes, clips=len(sources), settings=settings, sizes=sizes
     )
 
 

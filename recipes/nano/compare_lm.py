@@ -5,13 +5,12 @@ order; speakers it never heard tell how well. Rows are short, so that copying is
 minutes: this compares, it does not make a model to keep.
 
     python -m recipes.nano.compare_lm TRAIN_FEATURES --heldout FEATURES -o runs/nano/variants \
-        --result benchmarks/results/nano_lm_variants.json --minutes 8
+        --result docs/results/nano_lm.json --minutes 8
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -29,9 +28,8 @@ from recipes.nano.lm_rows import Row, Rows
 from recipes.nano.loop import run
 from recipes.nano.machine import Machine
 from recipes.nano.prefetch import Batch
+from recipes.nano.variant_report import table, write_report
 from stepaudio.evaluation.bootstrap import mean_interval
-from stepaudio.evaluation.report import environment
-from stepaudio.hub import write_atomic
 from stepaudio.lm.grouped import GroupedConfig, GroupedLM
 from stepaudio.lm.step1 import Step1Config
 from stepaudio.tokenizers.text import EOT
@@ -49,6 +47,13 @@ TOKENS_PER_STEP = 4096
 #: Units of the longest source, rows that are only tested, and seconds of the timed generation.
 LONGEST, HELD_OUT, TIMED = 24, 200, 5.0
 CODES_PER_UNIT, UNIT = 5, 0.12
+COLUMNS = {
+    "parameters": "parameters",
+    "steps": "steps of training",
+    "seconds_per_second": "seconds per second",
+    "nats_per_code": "nats per code",
+    "share_right": "codes right",
+}
 
 
 def grouped_batch(rows: Sequence[Row]) -> Batch:
@@ -166,12 +171,8 @@ def main() -> None:
             "steps": steps,
             "seconds_per_second": seconds_per_second(lm.cpu(), tested[0]),
         } | measure(lm, tested)
-    report = {
-        "minutes": args.minutes, "rows": HELD_OUT, "seed": 0, "environment": environment(),
-        "variants": variants,
-    }  # fmt: skip
-    text = json.dumps(report, indent=1) + "\n"
-    write_atomic(args.result, lambda path: path.write_text(text, encoding="utf-8"), force=True)
+    page = table("language model", COLUMNS, variants)
+    write_report(args.result, page, minutes=args.minutes, rows=HELD_OUT, variants=variants)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ for the same processor time; then recordings of speakers never heard are copied 
 HiFT is driven by the measured pitch while it learns, and its own predictor learns that pitch.
 
     python -m recipes.nano.compare_vocoders MANIFEST --heldout EVAL_MANIFEST \
-        -o runs/nano/vocoders --result benchmarks/results/nano_vocoders.json --minutes 8
+        -o runs/nano/vocoders --result docs/results/nano_vocoders.json --minutes 8
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recipes.nano.heard import Clip, clips, heard, metrics, write_report
+from recipes.nano.heard import COLUMNS, Clip, clips, heard, metrics
 from recipes.nano.loop import run
 from recipes.nano.machine import Machine
 from recipes.nano.prefetch import Batch
 from recipes.nano.train_vocoder import CROP_FRAMES, Crops, spectral_losses
+from recipes.nano.variant_report import table, write_report
 from stepaudio.audio import Audio
 from stepaudio.decoder.bigvgan import BigVGANVocoder
 from stepaudio.decoder.bigvgan_config import BigVGANConfig
@@ -167,7 +168,8 @@ def main() -> None:
             "realtime_factor": took / sum(clip.audio.seconds for clip in sources),
             **heard(partial(copy, vocoder), sources, measures),
         }
-    write_report(args.result, minutes=args.minutes, clips=len(sources), variants=found)
+    page = table("copy synthesis", COLUMNS, found)
+    write_report(args.result, page, minutes=args.minutes, clips=len(sources), variants=found)
 
 
 if __name__ == "__main__":

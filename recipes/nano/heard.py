@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,13 +14,20 @@ from stepaudio.data import read_manifest
 from stepaudio.evaluation.bootstrap import mean_interval, pooled_interval
 from stepaudio.evaluation.contracts import Metric, Sample
 from stepaudio.evaluation.registry import MetricSettings, load_metrics
-from stepaudio.evaluation.report import environment
-from stepaudio.hub import write_atomic
 
-__all__ = ["Clip", "clips", "heard", "metrics", "write_report"]
+__all__ = ["COLUMNS", "Clip", "clips", "heard", "metrics"]
 
 #: Seconds of a clip.
 SHORTEST, LONGEST = 3.0, 7.0
+#: Headings of what :func:`heard` finds, and of what the comparisons add.
+COLUMNS = {
+    "parameters": "parameters",
+    "steps": "steps of training",
+    "realtime_factor": "seconds per second",
+    "wer": "WER",
+    "similarity": "similarity",
+    "p808": "P.808",
+}
 
 
 @dataclass(frozen=True)
@@ -96,9 +102,3 @@ def heard(
         "similarity": asdict(mean_interval(column("similarity"), speakers)),
         "p808": asdict(mean_interval(column("p808"), speakers)),
     }
-
-
-def write_report(path: str | Path, **parts: Any) -> None:
-    """What was found as JSON, with the machine, the versions and the seed."""
-    text = json.dumps({**parts, "seed": 0, "environment": environment()}, indent=1) + "\n"
-    write_atomic(path, lambda place: place.write_text(text, encoding="utf-8"), force=True)

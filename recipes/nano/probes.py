@@ -6,7 +6,7 @@ yardstick. Frames are of speakers the probe has not seen; emotions are EmoDB's, 
 probes of the other nine; speakers are told from other recordings of theirs.
 
     python -m recipes.nano.probes FEATURES --emotions CORPUS_MANIFEST \
-        -o benchmarks/results/nano_probes.json
+        -o docs/results/nano_probes.json
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,8 @@ from torch import Tensor
 from recipes.nano.codes import Codes
 from recipes.nano.data.features import Features
 from recipes.nano.data.symbols import PHONES
+from recipes.nano.variant_report import table, write_report
 from stepaudio.evaluation.bootstrap import Interval, mean_interval, pooled_interval
-from stepaudio.hub import write_atomic
 
 __all__ = ["main"]
 
@@ -253,7 +252,11 @@ def main() -> None:
         results.setdefault("always the commonest", {})[name] = Interval(
             most / len(order), None, None, len(order), len(set(speakers))
         )
-    write(Path(args.out), results)
+    report = {
+        view: {name: asdict(value) for name, value in found.items()}
+        for view, found in results.items()
+    }
+    write_report(args.out, table("probe of", COLUMNS, results), views=report)
 
 
 def split_speakers(
@@ -300,34 +303,6 @@ def by_speaker(
         chosen += own
     labels = np.asarray([names.index(str(features.rows[i]["speaker"])) for i in chosen])
     return chosen, labels, [np.asarray(test)]
-
-
-def write(out: Path, results: dict[str, dict[str, Interval]]) -> None:
-    """JSON, and the same as a table."""
-    lines = ["| probe of | " + " | ".join(COLUMNS.values()) + " |", "|---" * 6 + "|"]
-    for view, found in results.items():
-        lines.append(f"| {view} | " + " | ".join(_cell(found.get(c)) for c in COLUMNS) + " |")
-    report = {
-        view: {name: asdict(value) for name, value in found.items()}
-        for view, found in results.items()
-    }
-    for path, text in (
-        (out, json.dumps(report, indent=2)),
-        (out.with_suffix(".md"), "\n".join(lines)),
-    ):
-        write_atomic(path, partial(_put, text=text + "\n"), force=True)
-
-
-def _put(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-
-
-def _cell(interval: Interval | None) -> str:
-    if interval is None:
-        return "–"
-    if interval.low is None:
-        return f"{interval.value:.2f}"
-    return f"{interval.value:.2f} ({interval.low:.2f} to {interval.high:.2f})"
 
 
 if __name__ == "__main__":

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import torch
 
 from recipes.nano import compare_flow, compare_vocoders
 from recipes.nano.heard import Clip, heard
+from recipes.nano.variant_report import table, write_report
 from stepaudio.audio import Audio
 from stepaudio.decoder.flow import TokenFlowDecoder
 from stepaudio.decoder.flow_config import FlowConfig
+from stepaudio.evaluation.bootstrap import Interval
 from stepaudio.evaluation.contracts import ModelId, Sample
 
 
@@ -59,3 +64,14 @@ def test_rates_are_pooled_over_what_was_made_of_every_clip() -> None:
     assert found["wer"]["speakers"] == 2
     assert found["p808"]["value"] == 3.0
     assert found["similarity"]["value"] is None
+
+
+def test_a_report_is_numbers_and_a_table_beside_them(tmp_path: Path) -> None:
+    rows = {"small": {"steps": 1200, "wer": asdict(Interval(0.25, 0.1, 0.4, 8, 4))}, "large": {}}
+    page = table("model", {"steps": "steps", "wer": "WER"}, rows)
+    assert page.splitlines()[2:] == ["| small | 1,200 | 0.25 (0.10 to 0.40) |", "| large | – | – |"]
+    write_report(tmp_path / "found.json", page, variants=rows)
+    assert (tmp_path / "found.md").read_text(encoding="utf-8") == page + "\n"
+    found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    assert found["variants"]["small"]["wer"]["high"] == 0.4
+    assert found["environment"]
