@@ -74,10 +74,11 @@ OBSTACLES = {
 NEVER_MEASURED = (
     "**A GPU.** No figures from one are committed: no CUDA-graph decoding, no prefill against the "
     "matrix peak, no Triton kernel.",
-    "**The anti-aliased activation** of BigVGAN goes over memory three times, as the published one "
-    "does, and is as fast. One pass needs a compiled kernel, of which the library has none.",
-    "**A prompt** is not faster than SDPA with a causal flag. Every head adds a bias by distance, so "
-    "there is no flag to set: a table of heads, queries and keys is read in every layer.",
+    "**The anti-aliased activation** of BigVGAN goes over memory three times, as the published "
+    "one does, and is as fast. One pass needs a compiled kernel, of which the library has none.",
+    "**Prompts.** A row beside Hugging Face, without a goal, but slower than theirs with SDPA at "
+    "some sizes: theirs sets a causal flag. Ours adds a bias by distance to every head, so a "
+    "table of heads, queries and keys is read in every layer, in blocks of at most 192 queries.",
     "**Flow and vocoder in bfloat16.** On a CPU without bfloat16 instructions large products are "
     "slower in it than in float32 (see the prompt's time in [small machines](small-machines.md)), "
     "so 3 times float32 is out of reach there.",
@@ -88,13 +89,13 @@ NEVER_MEASURED = (
 
 #: Work that is not repeated.
 ONCE = (
-    "A `VoicePrompt` holds codes, mel and speaker embedding: made once, saved, used again. The flow "
-    "decoder reads them anew for each result, because its attention goes both ways and so does "
-    "what it makes of the prompt; a stream reads them once for all its chunks.",
+    "A `VoicePrompt` holds codes, mel and speaker embedding: made once, saved, used again. The "
+    "flow decoder reads them anew for each result, because its attention goes both ways: what it "
+    "makes of the prompt depends on what follows. A stream reads them once for all its chunks.",
     "The time embedding and the modulations of all blocks are computed for one row per solver "
     "step, whatever the batch and the guidance.",
-    "Buffers: keys and values double when full, up to the context; the biases by distance likewise, "
-    "once per model; a stream keeps 96 frames besides its voice, and the keys of its token "
-    "encoder, as published.",
-    "A stream that is closed, cancelled or let go of frees its caches at once; a test watches them.",
+    "Buffers: keys and values double when full, up to the context; the biases by distance "
+    "likewise, once per model; a stream keeps 96 frames besides its voice, and the keys of its "
+    "token encoder, as published.",
+    "A stream that is closed, cancelled or let go of frees its caches at once; tests watch them.",
 )

@@ -45,10 +45,10 @@ def draw_bars(title: str, bars: Sequence[Bar]) -> str:
         return round(LABEL + PLOT * (math.log10(value) - low) / (high - low), 1)
 
     bottom = TOP + ROW * len(bars)
+    size = f'width="{LABEL + PLOT + 70}" height="{bottom + 30}"'
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{LABEL + PLOT + 70}" height="{bottom + 30}"'
-        ' font-family="sans-serif" font-size="12">',
-        f'<rect width="{LABEL + PLOT + 70}" height="{bottom + 30}" fill="white"/>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">',
+        f'<rect {size} fill="white"/>',
         f'<text x="10" y="20" font-size="14" fill="{INK}">{escape(title)}</text>',
     ]
     for power in range(low, high + 1):
