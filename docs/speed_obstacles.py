@@ -34,9 +34,9 @@ OBSTACLES = {
     "int4": (
         "4 bits at 2.5 times bfloat16",
         "Both kernels that PyTorch has for 4 bits expand every weight to a float in registers, "
-        "which on AVX2 takes longer than reading it. A kernel that multiplies 4 bits as whole "
-        "numbers would have to be compiled; this library has no compiled code. 4 bits are for "
-        "memory here.",
+        "which on AVX2 takes longer than reading it, also when all threads share the work. A "
+        "kernel that multiplies 4 bits as whole numbers would have to be compiled; this library "
+        "has no compiled code. 4 bits are for memory here.",
     ),
     "linguistic": (
         "The linguistic encoder at 80 % of its matrix products",
