@@ -52,7 +52,7 @@ OBSTACLES = {
     ),
     "cold_start": (
         "A start within 4 s",
-        "Nearly all of it is `import torch`. The command line imports it only when there is work.",
+        "Most of it is `import torch`. The command line imports it only when there is work.",
     ),
     "memory": (
         "An edit within 1 GB",
