@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from speed_obstacles import NEVER_MEASURED, OBSTACLES, ONCE
+from speed_plot import Bar, draw_bars
+
 DOCS = Path(__file__).parent
-# Also where a test loads this file by its path.
-sys.path.insert(0, str(DOCS))
-
-from speed_obstacles import NEVER_MEASURED, OBSTACLES, ONCE  # noqa: E402
-from speed_plot import Bar, draw_bars  # noqa: E402
-
 PAGE = DOCS / "speed.md"
 PICTURE = DOCS / "_static" / "figures" / "speed.svg"
 RESULTS = DOCS.parent / "benchmarks" / "results"
