@@ -3,12 +3,14 @@
 #   make test    checks, tests, documentation
 #   make check   linters, types, direction of imports, docstrings
 #   make docs    build the documentation
-#   make bench   time and memory of every stage, with rounded weights, and of other programs
+#   make bench   time and memory of every stage, of edits, with rounded weights, and of other
+#                programs; MINUTES bounds the stages, MINUTES=inf measures all of them
 
 PYTHON ?= python3
 # Anything pip needs to find packages, e.g. an index with CPU-only torch wheels.
 PIP_ARGS ?=
 JOBS ?= 2
+MINUTES ?= 10
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -49,9 +51,11 @@ demo: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[bench]'
-	$(BIN)/python benchmarks/stages.py
-	$(BIN)/python benchmarks/quantize.py
-	$(BIN)/python benchmarks/compare.py
+	@# One thread is for the tests.
+	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/stages.py --minutes $(MINUTES)
+	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/edits.py
+	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/quantize.py
+	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/compare.py
 
 clean:
 	rm -rf $(VENV) docs/_build build dist demo

@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 from alternatives import FullBiasDecoder, activate_plainly, llama_of, tokenize_by_chunks
-from machine import describe
+from machine import describe, load
 from ppo_step import our_rounds, their_rounds
 from torch import Tensor, nn
 
@@ -310,7 +310,13 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["nano", "small"])
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    report = {**describe(SEED, "transformers", "trl"), "rows": [], "missing": {}}
+    report = {
+        **describe(SEED, "transformers", "trl"),
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "load": load(),
+        "rows": [],
+        "missing": {},
+    }
     for name in args.sizes:
         rows, missing = compare(name, args.repeats)
         report["rows"] += rows

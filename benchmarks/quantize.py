@@ -15,9 +15,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import os
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +23,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from machine import describe
+from machine import bandwidth, describe, load, seconds
+from models import release_part
 from torch import Tensor, nn
 
 from stepaudio import Audio, Edit, EditPipeline
@@ -64,18 +63,6 @@ def as_kind(lm: Step1LM, kind: str) -> Step1LM:
     if kind == "int4":
         return quantize(lm, 4)
     return copy.deepcopy(lm).to(getattr(torch, kind))
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """How long something takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def bandwidth(values: Tensor) -> float:
-    """Bytes per second that reading a large tensor reaches."""
-    return values.numel() * values.element_size() / seconds(values.sum)
 
 
 def bytes_per_token(lm: Step1LM) -> int:
@@ -274,24 +261,14 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=4, help="of the 32 of the published model")
     parser.add_argument("--tokens", type=int, default=30, help="decoded with each kind")
     args = parser.parse_args()
-    published = Step1Config.release()
-    # As much of the vocabulary as of the layers, so that the output layer has its share.
-    part = args.layers / published.num_hidden_layers
-    config = replace(
-        published,
-        num_hidden_layers=args.layers,
-        vocab_size=max(8192, round(published.vocab_size * part)),
-        audio_offset=2048,
-    )
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
-        release = speed(Step1LM(config).eval(), args.tokens)
+        release = speed(Step1LM(release_part(args.layers)).eval(), args.tokens)
     nano = Step1LM.from_pretrained(EMBEDDED / "lm")
     report = {
         **describe(SEED),
         "processor": torch.backends.cpu.get_cpu_capability(),
-        # How many programs wanted to run when this one began; 0 on a quiet machine.
-        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        "load": load(),
         "one_layer": kernels(max(20, args.tokens)),
         "release_shapes": release,
         "nano": speed(nano, args.tokens),

@@ -180,6 +180,15 @@ class Vocoder(ABC):
     def spec(self) -> MelSpec:
         """The front end it was made for."""
 
+    @property
+    def context(self) -> int | None:
+        """Frames on each side that a frame's samples may depend on; None if there is no such bound.
+
+        A vocoder that tells it, and whose :meth:`stream` equals :meth:`synthesize`, is heard
+        earlier; see :mod:`stepaudio.decoder.early`.
+        """
+        return None
+
     @abstractmethod
     def synthesize(self, mel: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Turn mel into sound.

@@ -17,6 +17,7 @@ import torch
 from typing_extensions import Self
 
 from stepaudio.audio import Audio
+from stepaudio.decoder.early import stream_early
 from stepaudio.errors import CancelledError, EditError
 from stepaudio.interfaces import FlowDecoder, SpeechLM, Vocoder
 from stepaudio.offload import working
@@ -248,8 +249,10 @@ def speak_codes(
             closing(
                 run.follow(
                     "vocode",
-                    vocoder.stream(
-                        (near(mel, vocoder) for mel in mels), generator=seeded(seed, "vocoder")
+                    stream_early(
+                        vocoder,
+                        (near(mel, vocoder) for mel in mels),
+                        generator=seeded(seed, "vocoder"),
                     ),
                 )
             )

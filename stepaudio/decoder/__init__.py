@@ -27,4 +27,5 @@
   :class:`~stepaudio.decoder.griffin_lim.GriffinLim`
 - :mod:`~stepaudio.decoder.stft`: the Fourier transform of the last two, and its inverse
 - :mod:`~stepaudio.decoder.windows`: streaming of vocoders that see a bounded neighbourhood
+- :mod:`~stepaudio.decoder.early`: the first chunk of a stream, before they have all of it
 """

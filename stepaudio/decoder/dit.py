@@ -256,7 +256,7 @@ class DiTBlock(nn.Module):
 
         Args:
             x: ``[B, T, C]``.
-            time: ``[B, C]`` time embedding.
+            time: ``[B, C]`` or ``[1, C]`` time embedding.
             mask: ``[B, 1, 1, T]`` key mask or None.
             state: of the chunks before, None at the start.
 
@@ -291,7 +291,7 @@ class FinalLayer(nn.Module):
         self.adaLN_modulation = _modulation(config.width, 2)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """``[B, T, C]`` and ``[B, C]`` to ``[B, T, mel_channels]``."""
+        """``[B, T, C]`` and ``[B or 1, C]`` to ``[B, T, mel_channels]``."""
         shift, scale = self.adaLN_modulation(time)[:, None].chunk(2, dim=-1)
         y: Tensor = self.linear(_modulate(x, shift, scale))
         return y
@@ -321,7 +321,8 @@ class DiT(nn.Module):
 
         Args:
             x: ``[B, T, C]`` noisy mel.
-            t: ``[B]`` flow time, 0 is noise.
+            t: ``[B]`` flow time, 0 is noise; ``[1]`` for all samples, whose modulation is then
+                computed once.
             mu: ``[B, T, C]`` token features.
             speaker: ``[B, C]`` projected speaker embedding.
             known: ``[B, T, C]`` mel of the prompt frames, zeros elsewhere.
@@ -345,7 +346,7 @@ class DiT(nn.Module):
 
         Args:
             x: ``[B, T, C]``, further arguments as in :meth:`forward`.
-            t: ``[B]``.
+            t: ``[B]`` or ``[1]``.
             mu: ``[B, T, C]``.
             speaker: ``[B, C]``.
             known: ``[B, T, C]``.

@@ -161,8 +161,7 @@ def _decode_chunk(
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
         x = (torch.cat([x, x]) if rate else x).to(mu.dtype)
-        t = t.to(mu.dtype).expand(len(x))
-        v, cache = flow.estimator.stream(x, t, mu, speaker, known, next(before))
+        v, cache = flow.estimator.stream(x, t.to(mu.dtype)[None], mu, speaker, known, next(before))
         after.append(cache)
         return guide(v.float(), rate) if rate else v.float()
 

@@ -3,6 +3,7 @@
 - :mod:`~stepaudio.lm.step1`: the published decoder, :class:`~stepaudio.lm.step1.Step1LM`
 - :mod:`~stepaudio.lm.alibi`: its position signal
 - :mod:`~stepaudio.lm.cache`: keys and values of what was already seen
+- :mod:`~stepaudio.lm.linear`: its layers, which read the weights of one row with all cores
 - :mod:`~stepaudio.lm.grouped`: several codes per step (VALL-E 2),
   :class:`~stepaudio.lm.grouped.GroupedLM`
 - :mod:`~stepaudio.lm.quantize`: models with weights of 8 or 4 bits

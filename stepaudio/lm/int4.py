@@ -4,12 +4,15 @@ A group are the weights of 64 outputs for one input. Groups lie in memory as the
 bit tables (32 bytes of codes, the first of a pair in the low half; scale and offset in float16), so
 4.5 bits a weight. PyTorch sums rows of such tables with weights of their own, in float32, without
 expanding them: with the inputs as those weights it is a product of a vector and a matrix, faster
-than its kernel for 4 bits on a CPU without AVX512 (see ``docs/small-machines.md``).
+than its kernel for 4 bits on a CPU without AVX512 (see ``docs/small-machines.md``). A call of it
+runs in one thread, so a large table is summed in parts, one per thread.
 """
 
 from __future__ import annotations
 
 import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +27,8 @@ _BYTES = GROUP // 2 + 4
 _FEW = 32
 # Groups of outputs expanded at a time, which bounds what a large layer needs meanwhile.
 _BLOCKS = 16
+# Bytes of a table that one thread sums faster than another one is told to help.
+_ALONE = 2**21
 
 
 def quantize_int4(weight: Tensor) -> Tensor:
@@ -107,7 +112,7 @@ class Int4Linear(nn.Module):
         rows = x.reshape(-1, self.in_features)
         on_cpu = x.device.type == "cpu"
         if on_cpu and len(rows) <= _FEW and _table_sum_works():
-            output = torch.stack([_table_sum(row.float(), self.weight) for row in rows])
+            output = torch.stack([_sum_together(row.float(), self.weight) for row in rows])
         else:
             # Half precision is slow on many CPUs.
             wide = rows.float() if on_cpu else rows
@@ -133,6 +138,23 @@ def _groups(packed: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.addcmul(offset[..., None].to(dtype), codes.to(dtype), scale[..., None].to(dtype))
 
 
+def _sum_together(row: Tensor, packed: Tensor) -> Tensor:
+    """:func:`_table_sum` by all threads; the kernel lets go of Python while it works."""
+    threads = min(torch.get_num_threads(), len(packed))
+    if threads == 1 or packed.numel() < _ALONE:
+        return _table_sum(row, packed)
+    own, *others = packed.tensor_split(threads)
+    helpers = _helpers(threads - 1, os.getpid())
+    sums = [helpers.submit(_table_sum, row, part) for part in others]
+    return torch.cat([_table_sum(row, own), *(one.result() for one in sums)])
+
+
+@functools.cache
+def _helpers(count: int, process: int) -> ThreadPoolExecutor:
+    """Threads of this process; a fork has none of its parent's."""
+    return ThreadPoolExecutor(count, thread_name_prefix=f"stepaudio-int4-{process}")
+
+
 def _table_sum(row: Tensor, packed: Tensor) -> Tensor:
     """``[I]`` float32 times the weights, ``[B * 64]``."""
     blocks, inputs, size = packed.shape
@@ -143,7 +165,7 @@ def _table_sum(row: Tensor, packed: Tensor) -> Tensor:
     return sums.flatten()
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=16)
 def _all_rows(blocks: int, inputs: int) -> tuple[Tensor, Tensor]:
     """Every row of a table in order, and where each sum begins and ends."""
     with torch.inference_mode(False):

@@ -23,6 +23,7 @@ from stepaudio.interfaces import SpeechLM
 from stepaudio.lm.alibi import BiasBlock, SqrtAlibi
 from stepaudio.lm.cache import KVCache
 from stepaudio.lm.generate import Stepwise
+from stepaudio.lm.linear import Linear
 from stepaudio.lm.quantize import Bits, fill_rounded, forget_layouts, replace_linears
 from stepaudio.types import LMSpec, TokenSpec
 
@@ -216,10 +217,10 @@ class Attention(nn.Module):
         self.groups = config.num_attention_groups
         self.eager = config.attention == "eager"
         width, narrow = config.hidden_size, config.num_attention_groups * config.head_dim
-        self.q_proj = nn.Linear(width, width, bias=False)
-        self.k_proj = nn.Linear(width, narrow, bias=False)
-        self.v_proj = nn.Linear(width, narrow, bias=False)
-        self.o_proj = nn.Linear(width, width, bias=False)
+        self.q_proj = Linear(width, width, bias=False)
+        self.k_proj = Linear(width, narrow, bias=False)
+        self.v_proj = Linear(width, narrow, bias=False)
+        self.o_proj = Linear(width, width, bias=False)
 
     def forward(
         self, x: Tensor, blocks: Sequence[BiasBlock], cache: KVCache | None, layer: int
@@ -240,9 +241,9 @@ class MLP(nn.Module):
 
     def __init__(self, config: Step1Config) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.gate_proj = Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform ``[B, T, D]``."""
@@ -348,7 +349,7 @@ class Step1LM(Pretrained, Stepwise, SpeechLM):
         super().__init__()
         self.config = config
         self.model = Step1Decoder(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.bits is not None:
             replace_linears(self, config.bits)
         init_weights(self, config)

@@ -19,8 +19,6 @@ from typing import Any
 import numpy as np
 import soxr
 from numpy.typing import NDArray
-from scipy import fft
-from scipy.ndimage import uniform_filter1d
 
 from stepaudio.audio import Audio
 from stepaudio.safety.watermark_pattern import (
@@ -93,6 +91,9 @@ def whiten(audio: Audio) -> NDArray[np.float64]:
     Returns:
         ``[S]`` at :data:`RATE`, of the bands of the pattern only; zero where there is silence.
     """
+    # SciPy is imported where a mark is looked for: making sound does not wait for it.
+    from scipy.ndimage import uniform_filter1d
+
     sound = soxr.resample(audio.samples.numpy().astype(np.float64), audio.sample_rate, RATE)
     hop = _WHITE_FRAME // 2
     frames = -(-len(sound) // hop) + 1
@@ -182,6 +183,8 @@ def _sync_spectrum(key: str) -> NDArray[np.complex128]:
 def _coarse(white: NDArray[np.float64], key: str) -> tuple[NDArray[np.float64], float]:
     """The most likely speeds, from tones below 2.5 kHz, and how far off they may be."""
     period = _COARSE_RATE * FRAMES // FRAME_RATE
+    from scipy import fft
+
     # From here on single precision is enough, and twice as fast.
     pattern = _sync_spectrum(key)[: _COARSE_TOP * FRAMES // FRAME_RATE].astype(np.complex64)
     dense = _denser(white, top=_COARSE_TOP * _FASTEST).astype(np.float32)
@@ -230,6 +233,8 @@ def _matches(folded: NDArray[Any], pattern: NDArray[Any], dense: int = 1) -> NDA
         ``[dense * PERIOD]`` complex; real and imaginary part of what no mark causes have a
         variance of 1.
     """
+    from scipy import fft
+
     spectrum = np.conj(fft.rfft(folded)) * pattern
     # Of one sign only, frequencies give the correlation and its quadrature at once.
     matches = fft.ifft(spectrum, dense * PERIOD)

@@ -119,6 +119,27 @@ def test_weights_are_held_once_after_use() -> None:
     assert layer.state_dict()["weight"].shape == (200, 96)
 
 
+def test_four_bits_by_two_threads_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not int4._table_sum_works():
+        pytest.skip("this PyTorch has no kernel for tables of 4 bits")
+    layer, x = Int4Linear(24, 5 * GROUP), torch.randn(3, 24)
+    layer.fill(torch.randn(5 * GROUP, 24))
+    alone = layer(x)
+    summed: list[int] = []
+    real = int4._table_sum
+
+    def watched(row: Tensor, part: Tensor) -> Tensor:
+        summed.append(len(part))
+        return real(row, part)
+
+    monkeypatch.setattr(int4, "_table_sum", watched)
+    monkeypatch.setattr(int4, "_ALONE", 0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    with torch.inference_mode():
+        assert torch.equal(layer(x), alone)
+    assert sorted(summed) == [2, 2, 2, 3, 3, 3]
+
+
 def test_outputs_need_not_fill_a_group() -> None:
     assert Int4Linear(8, GROUP + 1).weight.shape[0] == 2
 

@@ -1,0 +1,101 @@
+"""Why goals of docs/speed.md are missed, in words; only those that the figures miss are printed."""
+
+from __future__ import annotations
+
+__all__ = ["NEVER_MEASURED", "OBSTACLES", "ONCE"]
+
+#: By the key of a goal.
+OBSTACLES = {
+    "hugging_face": (
+        "Decoding beside Hugging Face",
+        "Both sides read the same weights once per token, so only the way of reading and what "
+        "comes on top can differ. PyTorch gives a single float32 row to MKL, which works on it "
+        "with one thread; `stepaudio.lm.linear` gives it to oneDNN, which takes all, from a "
+        "million weights per layer. The layers of `nano` are a tenth of that: its token is some "
+        "sixty small calls, and calling them costs more than reading. Without compiled code of "
+        "our own, or `torch.compile`, which needs a compiler on the user's machine and a minute "
+        "at the start, these calls stay.",
+    ),
+    "bfloat16": (
+        "bfloat16 at 80 % of the bandwidth",
+        "The layers alone come near it (see the time of one layer in [small machines]"
+        "(small-machines.md)); norms, attention and residuals between them do not. This CPU has "
+        "AVX2 but no bfloat16 instructions, so each of these small operations widens and narrows "
+        "its numbers, and during it nothing is read.",
+    ),
+    "int8": (
+        "8 bits at 1.7 times bfloat16",
+        "Without AVX-512 VNNI or AMX a product of 8 bits takes three instructions, and every "
+        "weight meets two digits of the input, because one digit of 7 bits would round the input. "
+        "The layer is then bound by arithmetic: it takes about as long as that of bfloat16, which "
+        "reads twice as much. What is gained comes from the operations in between, which run in "
+        "float32.",
+    ),
+    "int4": (
+        "4 bits at 2.5 times bfloat16",
+        "Both kernels that PyTorch has for 4 bits expand every weight to a float in registers, "
+        "which on AVX2 takes longer than reading it, also when all threads share the work. A "
+        "kernel that multiplies 4 bits as whole numbers would have to be compiled; this library "
+        "has no compiled code. 4 bits are for memory here.",
+    ),
+    "linguistic": (
+        "The linguistic encoder at 80 % of its matrix products",
+        "Its time includes the filter bank, windows, memory blocks (depthwise convolutions), "
+        "norms and the search for the nearest code, which are not products of large matrices. At "
+        "the size of `nano` the matrices are also too small to reach the rate of large ones.",
+    ),
+    "realtime": (
+        "An edit at 0.3 of real time",
+        "Most of it is the flow decoder, which sees the voice and the new speech together, and "
+        "writing the codes token by token; `draws` writes every edit several times and keeps the "
+        "best. The stages above say how near each is to its limit.",
+    ),
+    "cold_start": (
+        "A start within 4 s",
+        "Most of it is `import torch`. The command line imports it only when there is work.",
+    ),
+    "memory": (
+        "An edit within 1 GB",
+        "PyTorch itself takes most of it; the weights are 40 MB.",
+    ),
+    "batch": (
+        "A batch of 8 at half the time of its members",
+        "Tokens are written together at hardly more than the time of one, but flow and vocoder "
+        "are bound by arithmetic: twice the frames are twice the work.",
+    ),
+    "first_chunk": (
+        "The first sound after 0.5 s",
+        "The model must read its prompt and write six units before the decoder may begin; the "
+        "chunk sizes are the published ones.",
+    ),
+}
+
+#: What is asked for and has no figure here, and why.
+NEVER_MEASURED = (
+    "**A GPU.** No figures from one are committed: no CUDA-graph decoding, no prefill against the "
+    "matrix peak, no Triton kernel.",
+    "**The anti-aliased activation** of BigVGAN goes over memory three times, as the published "
+    "one does, and is as fast. One pass needs a compiled kernel, of which the library has none.",
+    "**Prompts.** A row beside Hugging Face, without a goal, but slower than theirs with SDPA at "
+    "some sizes: theirs sets a causal flag. Ours adds a bias by distance to every head, so a "
+    "table of heads, queries and keys is read in every layer, in blocks of at most 192 queries.",
+    "**Flow and vocoder in bfloat16.** On a CPU without bfloat16 instructions large products are "
+    "slower in it than in float32 (see the prompt's time in [small machines](small-machines.md)), "
+    "so 3 times float32 is out of reach there.",
+    "**Fewer steps.** `steps` and `guidance` are arguments, and the embedded model takes 4 steps "
+    "without guidance; a curve of quality over time is not drawn.",
+    "**TRL.** Its PPO step is a row of `benchmarks/compare.py` where TRL is installed.",
+)
+
+#: Work that is not repeated.
+ONCE = (
+    "A `VoicePrompt` holds codes, mel and speaker embedding: made once, saved, used again. The "
+    "flow decoder reads them anew for each result, because its attention goes both ways: what it "
+    "makes of the prompt depends on what follows. A stream reads them once for all its chunks.",
+    "The time embedding and the modulations of all blocks are computed for one row per solver "
+    "step, whatever the batch and the guidance.",
+    "Buffers: keys and values double when full, up to the context; the biases by distance "
+    "likewise, once per model; a stream keeps 96 frames besides its voice, and the keys of its "
+    "token encoder, as published.",
+    "A stream that is closed, cancelled or let go of frees its caches at once; tests watch them.",
+)
