@@ -3,8 +3,8 @@
 python -m recipes.trust.voice_match MANIFEST -o stepaudio/safety/voice_match.json --keep FILE.npz
 
 The manifest has one JSON object per line with ``path``, ``speaker``, ``set``, ``gender``, ``lang``,
-``emotion``, ``seconds`` and, where one is noted, ``accent``; its speakers must not be among those the
-encoder was trained on. How errors are counted is told in :mod:`recipes.trust.voice_errors`.
+``emotion``, ``seconds`` and, where one is noted, ``accent``; its speakers must not be among those
+the encoder was trained on. How errors are counted is told in :mod:`recipes.trust.voice_errors`.
 """
 
 from __future__ import annotations
