@@ -51,8 +51,8 @@ THRESHOLD = 7.0
 #: Score from which on the payload is given. What is decoded from noise stays below.
 PAYLOAD_THRESHOLD = 7.5
 
-#: Magnitude of the mark over the level of the sound around it, were that perfectly flat. In all, the
-#: mark lies 9 dB below noise and mostly 14 to 25 dB below speech.
+#: Magnitude of the mark over the level of the sound around it, were that perfectly flat. In all,
+#: the mark lies 12 dB below noise and mostly 15 to 25 dB below speech.
 STRENGTH = 0.56
 
 _MIN_RATE = 8000
