@@ -120,8 +120,8 @@ def error_rates(sets: Sequence[Trials], threshold: float) -> tuple[float, float]
 def error_intervals(sets: Sequence[Trials], threshold: float, seed: int = 0) -> tuple[Ends, Ends]:
     """95 % intervals of both errors, by drawing whole speakers anew within each set.
 
-    A pair of two speakers is drawn as often as both of them together are. A set of which a draw
-    leaves no pair is left out of that draw.
+    A pair of two speakers is drawn as often as both of them together are. A draw that leaves a set
+    no pair is replaced by another.
 
     Args:
         sets: trials of each.
@@ -134,7 +134,7 @@ def error_intervals(sets: Sequence[Trials], threshold: float, seed: int = 0) -> 
     rng = np.random.default_rng(seed)
     accepted, refused, most = [], [], 0
     for one in sets:
-        count = int(max(one.same_of.max(initial=0), one.different_of.max(initial=0))) + 1
+        count = _speakers(one)
         most = max(most, count)
         drawn = rng.multinomial(count, np.full(count, 1 / count), _DRAWS).astype(np.float64)
         all_of = np.bincount(one.same_of, minlength=count)
@@ -144,11 +144,11 @@ def error_intervals(sets: Sequence[Trials], threshold: float, seed: int = 0) -> 
         np.add.at(between[1], tuple(one.different_of.T), one.different >= threshold)
         every, wrong = np.einsum("ds,kst,dt->kd", drawn, between, drawn, optimize=True)
         with np.errstate(invalid="ignore"):
-            accepted.append(wrong / every)
-            refused.append((drawn @ wrong_of) / (drawn @ all_of))
+            accepted.append(_whole(wrong / every))
+            refused.append(_whole((drawn @ wrong_of) / (drawn @ all_of)))
     if most < _FEWEST:
         return None, None
-    return _ends(np.array(accepted)), _ends(np.array(refused))
+    return _ends(accepted), _ends(refused)
 
 
 def find_threshold(sets: Sequence[Trials], enough: Callable[[float, float], bool]) -> float:
@@ -187,7 +187,7 @@ def describe(name: str, sets: Sequence[Trials], threshold: float | None = None) 
     accepted_95, refused_95 = error_intervals(sets, at)
     return {
         "name": name,
-        "speakers": sum(len(np.unique(one.same_of)) for one in sets),
+        "speakers": sum(_speakers(one) for one in sets),
         "same": sum(len(one.same) for one in sets),
         "different": sum(len(one.different) for one in sets),
         "equal_error": round(sum(error_rates(sets, own)) / 2, 4),
@@ -198,8 +198,17 @@ def describe(name: str, sets: Sequence[Trials], threshold: float | None = None) 
     }
 
 
-def _ends(rates: Scores) -> tuple[float, float]:
-    """``[sets, draws]`` rates; the middle 95 % of their means over the sets."""
-    means = np.ma.masked_invalid(rates).mean(axis=0).compressed()
-    low, high = np.percentile(means, [2.5, 97.5])
+def _speakers(one: Trials) -> int:
+    """How many there are; they are numbered from 0."""
+    return int(max(one.same_of.max(initial=0), one.different_of.max(initial=0))) + 1
+
+
+def _whole(rates: Scores) -> Scores:
+    """``[draws]`` rates, those of nothing replaced by others."""
+    return np.asarray(np.resize(rates[np.isfinite(rates)], _DRAWS))
+
+
+def _ends(rates: Sequence[Scores]) -> tuple[float, float]:
+    """``[draws]`` rates of each set; the middle 95 % of their means over the sets."""
+    low, high = np.percentile(np.mean(rates, axis=0), [2.5, 97.5])
     return round(float(low), 4), round(float(high), 4)

@@ -26,11 +26,12 @@ def test_costs_are_those_that_were_measured() -> None:
 
 def test_table_and_thresholds_are_those_of_the_file() -> None:
     for row in measured()["slices"]:
-        rates = [
-            f"{row[name]:.1%}" for name in ("equal_error", "strangers_accepted", "speakers_refused")
-        ]
-        pairs = f"{row['same']:,}, {row['different']:,}"
-        assert f"| {' | '.join([row['name'], pairs, *rates])} |" in PAGE
+        rates = [f"{row['equal_error']:.1%}"]
+        for name in ("strangers_accepted", "speakers_refused"):
+            low, high = row[f"{name}_95"]
+            rates.append(f"{row[name]:.1%} ({100 * low:.0f} to {100 * high:.0f})")
+        counts = [str(row["speakers"]), f"{row['same']:,}, {row['different']:,}"]
+        assert f"| {' | '.join([row['name'], *counts, *rates])} |" in PAGE
     for level, at in measured()["thresholds"].items():
         assert f"*{level}* ({at['score']})" in PAGE.lower()
     careful = measured()["thresholds"]["careful"]
