@@ -73,8 +73,8 @@ def groups(rows: Sequence[Row]) -> dict[str, Callable[[Row], bool]]:
     languages = sorted({row["lang"] for row in spoken if row.get("lang")})
     for lang in languages:
         add(f"language {lang}", lang=lang)
-        accents = {row.get("accent") for row in spoken if row.get("lang") == lang}
-        for accent in sorted(accents - {None}):
+        own = [row for row in spoken if row.get("lang") == lang]
+        for accent in sorted({row["accent"] for row in own if row.get("accent")}):
             add(f"language {lang}, no accent noted", lang=lang, accent=None)
             add(f"language {lang}, accent {accent}", lang=lang, accent=accent)
     return found
