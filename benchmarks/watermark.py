@@ -68,7 +68,7 @@ def interval(hits: int, count: int) -> list[float]:
     z, share = 1.96, hits / count
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count**2)) / (1 + z * z / count)
-    return [round(max(0.0, middle - half), 4), round(min(1.0, middle + half), 4)]
+    return [round(abs(max(0.0, middle - half)), 4), round(min(1.0, middle + half), 4)]
 
 
 def quality(marked: Samples, plain: Samples) -> dict[str, float]:

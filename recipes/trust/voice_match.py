@@ -3,9 +3,8 @@
 python -m recipes.trust.voice_match MANIFEST -o stepaudio/safety/voice_match.json --keep FILE.npz
 
 The manifest has one JSON object per line with ``path``, ``speaker``, ``set``, ``gender``, ``lang``,
-``emotion`` and ``seconds``; its speakers must not be among those the encoder was trained on. Only
-recordings of one set are compared with each other: rooms and microphones of different sets differ,
-and telling those apart is easy. Every set counts the same, however many recordings it has.
+``emotion``, ``seconds`` and, where one is noted, ``accent``; its speakers must not be among those
+the encoder was trained on. How errors are counted is told in :mod:`recipes.trust.voice_errors`.
 """
 
 from __future__ import annotations
@@ -14,12 +13,21 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from recipes.trust.voice_errors import (
+    Scores,
+    Trials,
+    balanced,
+    describe,
+    enrolled,
+    error_rates,
+    find_threshold,
+    pairs,
+)
 from stepaudio.audio import Audio
 from stepaudio.locate import locate
 from stepaudio.parts import load_part
@@ -27,7 +35,6 @@ from stepaudio.safety.weights import sampled_digest
 from stepaudio.voice import embed_voice
 
 Row = dict[str, Any]
-Scores = NDArray[np.float64]
 
 #: Manners of speaking in which somebody would read a consent aloud.
 CALM = ("read", "neutral", "calm", "customer_service", None)
@@ -37,116 +44,40 @@ GRID = np.round(np.arange(0.0, 1.0001, 0.05), 2)
 CAREFUL = 0.05
 
 
-class Trials(NamedTuple):
-    """Similarities of pairs."""
-
-    same: Scores
-    different: Scores
+def calm(row: Row) -> bool:
+    """Whether a recording is spoken as somebody would read a consent."""
+    return row["emotion"] in CALM
 
 
-def pairs(vectors: Scores, speakers: Sequence[str]) -> Trials:
-    """Every recording against every other.
+def groups(rows: Sequence[Row]) -> dict[str, Callable[[Row], bool]]:
+    """Whose errors are told by themselves: sets, genders, languages, accents within a language.
 
     Args:
-        vectors: ``[N, D]`` of unit length.
-        speakers: of each.
+        rows: of the manifest.
 
     Returns:
-        Similarities of pairs of one speaker and of two.
+        What tells a row of the group, by the name of the group.
     """
-    names = np.array(speakers)
-    first, second = np.triu_indices(len(names), 1)
-    scores = np.einsum("nd,nd->n", vectors[first], vectors[second])
-    same = names[first] == names[second]
-    return Trials(scores[same], scores[~same])
+    found: dict[str, Callable[[Row], bool]] = {}
+    spoken = [row for row in rows if calm(row)]
 
+    def add(name: str, **wanted: str | None) -> None:
+        found[f"calm, {name}"] = lambda row: (
+            calm(row) and all(row.get(key) == value for key, value in wanted.items())
+        )
 
-def enrolled(vectors: Scores, speakers: Sequence[str], rng: np.random.Generator) -> Trials:
-    """Two recordings of a speaker together against a third, and against those of others.
-
-    Args:
-        vectors: ``[N, D]`` of unit length.
-        speakers: of each.
-        rng: draws 100 enrolments of every speaker.
-
-    Returns:
-        Similarities.
-    """
-    names = np.array(speakers)
-    same, different = [], []
-    for name in sorted(set(speakers)):
-        own, others = np.flatnonzero(names == name), np.flatnonzero(names != name)
-        if len(own) < 3 or not len(others):
-            continue
-        for _ in range(100):
-            one, two, three = rng.choice(own, 3, replace=False)
-            mean = vectors[one] + vectors[two]
-            mean /= np.linalg.norm(mean)
-            same.append(mean @ vectors[three])
-            different += [mean @ vectors[i] for i in rng.choice(others, 5)]
-    return Trials(np.array(same), np.array(different))
-
-
-def error_rates(sets: Sequence[Trials], threshold: float) -> tuple[float, float]:
-    """Errors at a threshold, every set weighing the same.
-
-    Args:
-        sets: trials of each.
-        threshold: similarity from which two voices count as one.
-
-    Returns:
-        Strangers accepted and speakers refused, 0 to 1.
-    """
-    accepted = np.mean([(one.different >= threshold).mean() for one in sets])
-    refused = np.mean([(one.same < threshold).mean() for one in sets])
-    return float(accepted), float(refused)
-
-
-def find_threshold(sets: Sequence[Trials], enough: Callable[[float, float], bool]) -> float:
-    """The lowest threshold of a grid of 0.001 whose errors are good enough.
-
-    Args:
-        sets: trials of each set.
-        enough: of strangers accepted and speakers refused.
-
-    Returns:
-        The threshold; 1 if none is.
-    """
-    grid = np.round(np.arange(-1.0, 1.0, 0.001), 3)
-    return next((float(t) for t in grid if enough(*error_rates(sets, t))), 1.0)
-
-
-def balanced(sets: Sequence[Trials]) -> float:
-    """The threshold at which both errors are as large."""
-    return find_threshold(sets, lambda accepted, refused: accepted <= refused)
-
-
-def both(test: Callable[[Row], bool], key: str, value: str) -> Callable[[Row], bool]:
-    """A test of rows that also asks for the value of a column."""
-    return lambda row: test(row) and row[key] == value
-
-
-def describe(name: str, sets: Sequence[Trials], threshold: float | None = None) -> dict[str, Any]:
-    """A row of the report: the equal error rate, and both errors at a threshold.
-
-    Args:
-        name: of the row.
-        sets: its trials.
-        threshold: of the errors; None is that of the row itself.
-
-    Returns:
-        Plain values, rounded.
-    """
-    own = balanced(sets)
-    accepted, refused = error_rates(sets, own if threshold is None else threshold)
-    return {
-        "name": name,
-        "same": sum(len(one.same) for one in sets),
-        "different": sum(len(one.different) for one in sets),
-        "equal_error": round(sum(error_rates(sets, own)) / 2, 4),
-        "strangers_accepted": round(accepted, 4),
-        "speakers_refused": round(refused, 4),
-    }
+    for name in sorted({row["set"] for row in spoken}):
+        add(name, set=name)
+    add("women among each other", gender="f")
+    add("men among each other", gender="m")
+    languages = sorted({row["lang"] for row in spoken if row.get("lang")})
+    for lang in languages:
+        add(f"language {lang}", lang=lang)
+        own = [row for row in spoken if row.get("lang") == lang]
+        for accent in sorted({row["accent"] for row in own if row.get("accent")}):
+            add(f"language {lang}, no accent noted", lang=lang, accent=None)
+            add(f"language {lang}, accent {accent}", lang=lang, accent=accent)
+    return found
 
 
 def report(rows: Sequence[Row], vectors: Scores, encoder: str) -> dict[str, Any]:
@@ -170,21 +101,15 @@ def report(rows: Sequence[Row], vectors: Scores, encoder: str) -> dict[str, Any]
                 found.append(make(unit[chosen], [rows[i]["speaker"] for i in chosen]))
         return [one for one in found if len(one.same) and len(one.different)]
 
-    def calm(row: Row) -> bool:
-        return row["emotion"] in CALM
-
     sets = trials(calm)
     score = balanced(sets)
     careful = find_threshold(sets, lambda accepted, _: accepted <= CAREFUL)
     slices = [describe("calm speech, all sets", sets, score)]
-    for name in sorted({row["set"] for row in rows if calm(row)}):
-        one = trials(both(calm, "set", name))
-        slices += [describe(f"calm, {name}", one, score)] if one else []
-    for gender, who in (("f", "women"), ("m", "men")):
-        one = trials(both(calm, "gender", gender))
-        slices += [describe(f"calm, {who} among each other", one, score)] if one else []
+    for name, test in groups(rows).items():
+        one = trials(test)
+        slices += [describe(name, one, score)] if one else []
     acted = trials(lambda row: row["set"] in {r["set"] for r in rows if not calm(r)})
-    slices.append(describe("any two emotions", acted, score))
+    slices += [describe("any two emotions", acted, score)] if acted else []
     rng = np.random.default_rng(0)
     two = trials(calm, lambda vectors, speakers: enrolled(vectors, speakers, rng))
     slices.append(describe("calm, enrolled with two recordings", two, score))

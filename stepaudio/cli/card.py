@@ -67,7 +67,12 @@ def card(
         ),
     ] = None,
     speech: Annotated[
-        str, typer.Option(metavar="SET", help="English readings.", rich_help_panel=_WHICH)
+        str,
+        typer.Option(
+            metavar="SET[,SET]",
+            help="English readings; accents are compared if sets differ in them.",
+            rich_help_panel=_WHICH,
+        ),
     ] = "librispeech",
     mandarin: Annotated[
         str, typer.Option(metavar="SET", help="Chinese.", rich_help_panel=_WHICH)

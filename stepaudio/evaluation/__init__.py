@@ -25,7 +25,7 @@
   doing, and tables of both.
 - ``card``, ``card_page``: the model card, measured and written.
 - ``card_sections``, ``card_measures``, ``card_numbers``, ``card_figures``: its sections, the
-  figures of each, how they are computed, and their targets.
+  figures of each, how they are computed, and their targets; ``card_slices``: for whom it works.
 - ``card_inputs``, ``card_sentences``, ``mixing``: what it is measured on; recordings made worse.
 - ``report``, ``report_page``, ``report_labels``, ``report_numbers``, ``report_plots``: files,
   pages, their tables by label, how numbers are written, and pictures.

@@ -24,6 +24,7 @@ from stepaudio.evaluation.card_inputs import Material
 from stepaudio.evaluation.card_measures import Context, by_label
 from stepaudio.evaluation.card_numbers import Measured
 from stepaudio.evaluation.card_sections import SECTIONS, Section
+from stepaudio.evaluation.card_slices import by_group
 from stepaudio.evaluation.contracts import Judge
 from stepaudio.evaluation.edit_benchmark import Item, RunConfig, Store, steps_of
 from stepaudio.evaluation.event_judge import OTHER, EventJudge
@@ -253,6 +254,9 @@ class _Bench:
         if found.labels:
             labels = by_label(found, config.baseline)
             told["labels"] = {name: row for name, of in labels.items() if (row := _plain(of))}
+        if not section.timed:
+            voices = (*self.material.speech, *self.material.mandarin)
+            told["slices"] = by_group(name, found, self.context, section.figures, voices)
         if task in instruments.judges:
             told["task"] = task
             told["steps"] = report["tasks"][task][ALL]

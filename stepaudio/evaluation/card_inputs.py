@@ -44,7 +44,7 @@ class Corpora:
     """Which rows of the manifest are what, by their ``set``.
 
     Attributes:
-        speech: English readings with words, of many speakers.
+        speech: English readings with words, of many speakers; several sets by commas.
         mandarin: Chinese with words.
         noise: recordings of noises.
     """
@@ -177,7 +177,8 @@ def read_material(manifest: str | Path, corpora: Corpora, seed: int) -> Material
         EvaluationError: no English speech, or the manifest cannot be used.
     """
     found = read_recordings(manifest)
-    speech = tuple(one for one in found if one.set == corpora.speech and _fits(one))
+    readings = corpora.speech.split(",")
+    speech = tuple(one for one in found if one.set in readings and _fits(one))
     if not speech:
         sets = ", ".join(sorted({one.set for one in found if one.set})) or "none"
         raise EvaluationError(

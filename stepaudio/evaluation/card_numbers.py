@@ -66,7 +66,18 @@ class Measured:
         Returns:
             Their items.
         """
-        rows = [row for row in self.rows if row.label == label]
+        return self.where(lambda row: row.label == label)
+
+    def where(self, wanted: Callable[[Row], bool]) -> Measured:
+        """Some of the rows.
+
+        Args:
+            wanted: tells which.
+
+        Returns:
+            Their items.
+        """
+        rows = [row for row in self.rows if wanted(row)]
         ids = {row.id for row in rows}
         items = [item for item in self.items if item.row in ids]
         scored = [one for one in self.scored if one.row in ids]

@@ -67,23 +67,44 @@ def _section(section: Mapping[str, Any], judges: Mapping[str, Any]) -> list[str]
     ]
     if section.get("labels"):
         lines += [*_labels(section["labels"]), ""]
+    if section.get("slices"):
+        lines += [*_slices(section["slices"]), ""]
     if section.get("steps"):
         lines += [*step_table(section["task"], section["steps"], judges[section["task"]]), ""]
     return lines
 
 
 def _figure(one: Mapping[str, Any]) -> str:
-    measured = show_interval(one, one["digits"], one["share"])
-    if one["value"] is None:
-        measured = f"missing: {one['missing']}"
-    elif one["share"]:
-        measured = measured.replace(" (", " % (", 1) if "(" in measured else f"{measured} %"
+    measured = _measured(one) if one["value"] is not None else f"missing: {one['missing']}"
     target = ""
     if one["target"] is not None:
         bound, sense = one["target"]["bound"], _SENSES[one["target"]["sense"]]
         number = show_number(bound, 0 if one["share"] else one["digits"], one["share"])
         target = f"{sense} {number}{' %' if one['share'] else ''}"
     return f"| {one['title']} | {measured} | {target} | {_MET[one['met']] if target else ''} |"
+
+
+def _measured(one: Mapping[str, Any]) -> str:
+    text = show_interval(one, one["digits"], one["share"])
+    if not one["share"] or one["value"] is None:
+        return text
+    return text.replace(" (", " % (", 1) if "(" in text else f"{text} %"
+
+
+def _slices(slices: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    titles = {one["name"]: one["title"] for of in slices.values() for one in of["figures"]}
+    headings = [f"{name} ({of['speakers']} speakers)" for name, of in slices.items()]
+    lines = [
+        f"| by speaker | {' | '.join(headings)} |",
+        "|---" * (len(slices) + 1) + "|",
+    ]
+    for name, title in titles.items():
+        cells = [
+            next((_measured(one) for one in of["figures"] if one["name"] == name), "–")
+            for of in slices.values()
+        ]
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    return lines
 
 
 def _labels(labels: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -21,7 +21,7 @@ __all__ = ["FileStore", "Recording", "read_recordings", "rows_of_recordings"]
 _SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif"))
 # The step of a recording that nobody has made.
 _RECORDING = "recording"
-_OPTIONAL = ("id", "text", "lang", "speaker", "task", "label", "source", "set")
+_OPTIONAL = ("id", "text", "lang", "speaker", "task", "label", "source", "set", "gender", "accent")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Recording:
         source: the recording before the change, or another one of the voice.
         set: corpus or system it comes from; reports have a table for each.
         joins: seconds at which two pieces were joined, to be measured.
+        gender: of the speaker, such as ``"f"``; empty if not told.
+        accent: of the speaker, such as ``"zh"``; empty if none is noted.
     """
 
     id: str
@@ -53,15 +55,17 @@ class Recording:
     source: Path | None = None
     set: str = ""
     joins: tuple[float, ...] = ()
+    gender: str = ""
+    accent: str = ""
 
 
 def read_recordings(place: str | Path) -> list[Recording]:
     """Read a manifest, or all sound files of a folder.
 
     A manifest has one JSON object per line: ``path``, relative to the manifest, and optionally
-    ``id``, ``text``, ``lang``, ``speaker``, ``task``, ``label``, ``set``, ``source`` (a path too)
-    and ``joins`` (a list of seconds); other keys are passed over. In a folder, the words of
-    ``a.wav`` are those of ``a.txt`` if it is there.
+    ``id``, ``text``, ``lang``, ``speaker``, ``gender``, ``accent``, ``task``, ``label``, ``set``,
+    ``source`` (a path too) and ``joins`` (a list of seconds); other keys are passed over. In a
+    folder, the words of ``a.wav`` are those of ``a.txt`` if it is there.
 
     Args:
         place: the file or folder.

@@ -1,9 +1,11 @@
 """Add the built-in watermark to sound, piece by piece as it comes.
 
-Every frame of 20 ms is looked at once: the mark is laid under its spectrum, a fixed distance below
-the level around each band, where the sound masks it, and in time within the frame. What is silent
-stays silent. Frames are computed one by one, so that the pieces in which the sound
-arrives cannot change a single sample.
+Every frame of 20 ms is looked at once: the mark is laid under its spectrum, below the level around
+each band, where the sound masks it, and in time within the frame. How far below is told by how flat
+the spectrum is there: noise hides noise at a few decibels less than itself, a tone only at far less
+(Johnston 1988, "Transform coding of audio signals using perceptual noise criteria"). What is silent
+stays silent. Frames are computed one by one, so that the pieces in which the sound arrives cannot
+change a single sample.
 """
 
 from __future__ import annotations
@@ -35,6 +37,11 @@ __all__ = ["SpreadStream"]
 # mark between two harmonics, where it is found again, is as strong as on them.
 _AROUND = 15
 
+# That mean over the plain one is 1 where the spectrum is flat, 0.93 in noise, and less the more it
+# is made of single tones. The power of it was chosen by measurement among 0 to 8. Against 0, a
+# vocoder's sound has half as much evidence again, recordings a tenth more, and PESQ is higher.
+_FLATNESS = 4
+
 
 class SpreadStream(WatermarkStream):
     """Marks one recording; what goes in comes out 20 ms later.
@@ -43,7 +50,7 @@ class SpreadStream(WatermarkStream):
         key: of the pattern.
         payload: 32 bits.
         sample_rate: of the sound, Hz, at least 8000.
-        strength: magnitude of the mark over the level of the sound around it.
+        strength: magnitude of the mark over the level around it where the spectrum is flat.
         spans: seconds from the beginning to mark; None marks everything.
     """
 
@@ -108,12 +115,12 @@ class SpreadStream(WatermarkStream):
         if not self._wanted() or not sound.any():
             return np.zeros(self._length)
         window = sine_window(self._length)
-        roots = np.sqrt(np.abs(np.fft.rfft(sound * window)))
-        half = _AROUND // 2
-        summed = np.cumsum(np.pad(roots, (half + 1, half), mode="reflect"))
-        level = ((summed[_AROUND:] - summed[:-_AROUND]) / _AROUND) ** 2
+        magnitude = np.abs(np.fft.rfft(sound * window))
+        level = _around(np.sqrt(magnitude)) ** 2
+        flatness = level / np.maximum(_around(magnitude), 1e-12)
+        level *= np.minimum(flatness, 1.0) ** _FLATNESS
         used = slice(FIRST_BAND, FIRST_BAND + self._bands)
-        spectrum = np.zeros(len(roots), dtype=np.complex128)
+        spectrum = np.zeros(len(magnitude), dtype=np.complex128)
         spectrum[used] = level[used] * self._cells[self._frame % FRAMES]
         return np.asarray(np.fft.irfft(spectrum, self._length) * window)
 
@@ -124,3 +131,10 @@ class SpreadStream(WatermarkStream):
         first = self._start_of(self._frame) / self._rate
         last = first + self._length / self._rate
         return any(start <= first and last <= end for start, end in self._spans)
+
+
+def _around(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of each value and of those beside it."""
+    half = _AROUND // 2
+    summed = np.cumsum(np.pad(values, (half + 1, half), mode="reflect"))
+    return np.asarray((summed[_AROUND:] - summed[:-_AROUND]) / _AROUND)

@@ -43,8 +43,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for number, name in enumerate(("ann", "bob")):
         debug.speech(2.2, seed=number).save(f"{name}.wav")
     lines = [
-        {"path": f"{name}.wav", "speaker": name, "set": "books", "text": "see you tomorrow"}
-        for name in ("ann", "bob")
+        {
+            "path": f"{name}.wav",
+            "speaker": name,
+            "gender": gender,
+            "set": "books",
+            "text": "see you tomorrow",
+        }
+        for name, gender in (("ann", "f"), ("bob", "m"))
     ]
     write_lines(tmp_path / "m.jsonl", lines)
     return tmp_path
@@ -76,6 +82,12 @@ def test_a_card(model: str, here: Path) -> None:
     # Both speakers in one section, one in the others.
     assert said["sections"]["speed"]["rows"] == 2 * said["sections"]["style"]["rows"] == 8
     assert figures["speed.errors"]["missing"] == "not on this machine"
+    assert "slices" not in said["sections"]["size"]
+    slices = said["sections"]["speed"]["slices"]
+    assert {name: (of["rows"], of["speakers"]) for name, of in slices.items()} == {
+        "gender f": (4, 1),
+        "gender m": (4, 1),
+    }
     assert figures["size.megabytes"]["met"] is True
     assert figures["size.rtf"]["value"] > 0
     assert set(said["sections"]["speed"]["labels"]) == {

@@ -113,6 +113,14 @@ def test_entries_of_others_are_not_believed(store: TrustStore) -> None:
         store.log.entries()
 
 
+def test_entries_that_are_none(store: TrustStore) -> None:
+    last = json.loads(lines(store)[-1])
+    with (store.folder / "audit.jsonl").open("ab") as file:
+        file.write(json.dumps(last | {"details": []}).encode() + b"\n")
+    with pytest.raises(AuditLogError, match="the details are no object"):
+        store.log.entries()
+
+
 def test_power_failures(store: TrustStore) -> None:
     """Between the line and the head, or within the line."""
     head = (store.folder / "audit.head").read_bytes()

@@ -53,6 +53,8 @@ def test_sets_are_read_for_what_they_are(manifest: Path) -> None:
     assert [row.words for row in found.readings("zh")] == ["你好"]
     assert [path.name for path in found.noises] == ["bob.wav"]
     assert {row.set for row in found.readings("en")} == {"books"}
+    both = material(manifest, speech="books,zh").readings("en")
+    assert {row.set for row in both} == {"books", "zh"}
     with pytest.raises(EvaluationError, match="its sets are: books, hum, zh"):
         material(manifest, speech="librispeech")
 

@@ -12,7 +12,9 @@ from stepaudio.evaluation.card_figures import TARGETS, Figure, Target
 from stepaudio.evaluation.card_measures import Context, within_nominal
 from stepaudio.evaluation.card_numbers import Measured
 from stepaudio.evaluation.card_sections import EMOTIONS, SECTIONS, STYLES
+from stepaudio.evaluation.card_slices import by_group, groups
 from stepaudio.evaluation.edit_benchmark import Item
+from stepaudio.evaluation.recordings import Recording
 from stepaudio.evaluation.scoring import Scored
 
 SPEEDS = ("faster", "more faster", "slower", "more slower")
@@ -168,6 +170,32 @@ def test_sounds_at_their_place_and_by_chance() -> None:
         bench.made(row, "iter1", edited)
     told = figures("sounds", bench)
     assert (told["at_place"], told["Sigh"], told["chance"]) == (0.5, 0.5, 0.5)
+
+
+def voice(speaker: str, gender: str = "", accent: str = "") -> Recording:
+    return Recording(speaker, Path("a.wav"), "here", speaker=speaker, gender=gender, accent=accent)
+
+
+def test_for_whom_an_edit_works() -> None:
+    bench = Bench()
+    for speaker, tempo, errors in (("a", 1.3, 0.0), ("b", 1.3, 3.0), ("b", 1.0, 3.0), ("c", 9, 6)):
+        row = bench.row(speaker)
+        bench.made(row, "iter1", prosody__tempo_ratio=tempo, **spoken(errors))
+    voices = [voice("a", "f"), voice("b", "m", "zh"), voice("c")]
+    told = by_group("speed", bench.measured(), CONTEXT, SECTIONS["speed"].figures, voices)
+    shown = {
+        name: (of["rows"], of["speakers"], {one["name"]: one["value"] for one in of["figures"]})
+        for name, of in told.items()
+    }
+    # Tempo has no target and is left out; c's gender is nobody's business, her accent is not noted.
+    assert shown == {
+        "gender f": (1, 1, {"within": 1.0, "errors": 0.0}),
+        "gender m": (2, 1, {"within": 0.5, "errors": 0.5}),
+        "accent not noted": (2, 2, {"within": 0.5, "errors": 0.5}),
+        "accent zh": (2, 1, {"within": 0.5, "errors": 0.5}),
+    }
+    # Nobody to compare with.
+    assert groups(bench.rows, [voice("a", "f"), voice("b", "f")]) == {}
 
 
 def test_denoise_and_size() -> None:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from trust_fakes import record, store_in
 
 from stepaudio.errors import NoConsentError, OutputExistsError, RecordError, SignatureError
@@ -91,6 +93,11 @@ def test_keys(tmp_path: Path) -> None:
     path.chmod(0o600)
     path.write_text("no key")
     with pytest.raises(RecordError, match="PEM"):
+        SigningKey.load(path)
+    path.write_bytes(
+        X25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    with pytest.raises(RecordError, match="another kind of key; it must be Ed25519"):
         SigningKey.load(path)
 
 

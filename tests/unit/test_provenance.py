@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ from trust_fakes import store_in
 
 from stepaudio.audio import Audio
 from stepaudio.edits import Edit
-from stepaudio.errors import OutputExistsError
+from stepaudio.errors import OutputExistsError, RecordError
 from stepaudio.safety.keys import SigningKey
 from stepaudio.safety.manifest import Manifest, edit_values
-from stepaudio.safety.provenance import Provenance, file_hash, history_of, sidecar_path
+from stepaudio.safety.provenance import Provenance, Sidecar, file_hash, history_of, sidecar_path
 from stepaudio.safety.store import TrustStore
 from stepaudio.safety.verification import Verdict, verify
 from stepaudio.safety.watermark import MarkNote
@@ -199,6 +200,26 @@ def test_damaged_sidecar(tmp_path: Path, store: TrustStore) -> None:
     verdict = verify(path, store)
     assert standing(verdict) == {"watermark": "unknown", "provenance": "bad"}
     assert history_of(Audio.load(path)).chain == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda values: values.update(version=2), "has a version this stepaudio does not read"),
+        (lambda values: values.update(chain=[]), "has no manifest in it"),
+        (lambda values: values["chain"][0]["manifest"].update(version=2), "has a version this"),
+        (lambda values: values["chain"][0]["manifest"].update(action="sing"), "action 'sing'"),
+        (lambda values: values["chain"][0]["manifest"].update(span=[1.0]), "a span is two times"),
+    ],
+)
+def test_sidecars_that_cannot_be_read(
+    tmp_path: Path, store: TrustStore, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    path = saved(tmp_path, Provenance(()).then(step(sound(1), None)), sound(1), store.key)
+    values = json.loads(sidecar_path(path).read_text())
+    change(values)
+    with pytest.raises(RecordError, match=message):
+        Sidecar.from_bytes(json.dumps(values).encode())
 
 
 def test_weights() -> None:

@@ -50,6 +50,21 @@ def test_the_pattern_of_a_key_never_changes() -> None:
     assert len(pattern.phases) == FRAMES
 
 
+def test_noise_hides_more_than_tones() -> None:
+    """The same mark, in decibels below noise and below one tone of the same loudness."""
+    time = torch.arange(2 * RATE) / RATE
+    tone = 0.1 * torch.sin(2 * torch.pi * 1000 * time)
+    noise = 0.0707 * torch.randn(2 * RATE, generator=torch.Generator().manual_seed(0))
+    below = [
+        20 * torch.log10(plain.norm() / (marked.samples - plain).norm())
+        for plain in (noise, tone)
+        for marked in [SpreadSpectrum().embed(Audio(plain, RATE), PAYLOAD)]
+    ]
+    # Noise reaches to 12 kHz and the mark to 5 (4 dB); within its band it lies 12 dB below.
+    assert 15 < below[0] < 17
+    assert below[1] > below[0] + 6
+
+
 def test_the_mark_lies_far_below_the_sound(sound: Audio, marked: Audio) -> None:
     difference = marked.samples - sound.samples
     decibels = 20 * torch.log10(sound.samples.norm() / difference.norm())
@@ -168,6 +183,32 @@ class Careless(SpreadSpectrum):
                 return torch.zeros(0)
 
         return Stream()
+
+
+@pytest.mark.parametrize("payload", [-1, 1 << 32, 1.0, True])
+def test_payloads_that_do_not_fit_are_refused(sound: Audio, payload: object) -> None:
+    with pytest.raises(WatermarkError, match="cannot be embedded; give a whole number"):
+        SpreadSpectrum().embed(sound, payload)  # type: ignore[arg-type]
+
+
+class Failing(SpreadSpectrum):
+    """Begins, and fails at the first sound."""
+
+    def stream(self, payload, sample_rate, *, spans=None):
+        class Stream(WatermarkStream):
+            def push(self, samples):
+                raise ImportError("no module named marker")
+
+            def finish(self):
+                raise AssertionError("nothing comes after a failure")
+
+        return Stream()
+
+
+def test_sound_is_withheld_when_marking_it_fails(sound: Audio) -> None:
+    given = mark([sound.samples], Failing(), 0, RATE)
+    with pytest.raises(WatermarkError, match="so the sound is withheld"):
+        next(given)
 
 
 @pytest.mark.parametrize("extra", [-1, 1])
