@@ -48,8 +48,9 @@ PUBLIC_KEY = "stepaudio"
 #: reach it (``benchmarks/watermark.py``).
 THRESHOLD = 7.0
 
-#: Score from which on the payload is given. What is decoded from noise stays below.
-PAYLOAD_THRESHOLD = 7.5
+#: Score from which on the payload is given. What is decoded from noise stays below, and so does a
+#: payload that came out as its neighbour (highest of those seen: 7.58).
+PAYLOAD_THRESHOLD = 8.0
 
 #: Magnitude of the mark over the level of the sound around it, were that perfectly flat. In all,
 #: the mark lies 12 dB below noise and mostly 15 to 25 dB below speech.
