@@ -14,6 +14,7 @@ _COLOURS = {
     "bad": typer.colors.RED,
     "unknown": typer.colors.YELLOW,
     "said": None,
+    "guess": None,
 }
 
 
@@ -26,11 +27,17 @@ def verify(recording: Recording, as_json: AsJson = False) -> None:
     from stepaudio.safety.verification import verify as look
 
     verdict = look(recording, TrustStore())
+    opinion = verdict.opinion
     values = {
         "command": "verify",
         "input": str(recording),
         "proven": verdict.proven,
         "contradicted": verdict.contradicted,
+        "detector": {
+            "label": opinion.label,
+            "probability": opinion.probability,
+            "spans": opinion.spans,
+        },
         "findings": [
             {"topic": one.topic, "standing": one.standing, "words": one.words}
             for one in verdict.findings

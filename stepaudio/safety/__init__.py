@@ -14,6 +14,8 @@
 - :mod:`~stepaudio.safety.content_credentials`: the same inside the file, as C2PA
 - :mod:`~stepaudio.safety.weights`: which model it was
 - :mod:`~stepaudio.safety.verification`: what a file can prove, in plain words
+- :mod:`~stepaudio.safety.detector`: whether it sounds made by a machine
+- :mod:`~stepaudio.safety.detector_network`: the network that hears it
 - :mod:`~stepaudio.safety.watermark`: what a watermarker is, and the door through which sound leaves
 - :mod:`~stepaudio.safety.watermark_spread`: the built-in one: marks, finds, reads, localises
 - :mod:`~stepaudio.safety.watermark_pattern`: its keyed pattern of time and frequency
@@ -25,6 +27,7 @@
 from __future__ import annotations
 
 from stepaudio.safety.consent import ConsentRecord, VoiceFingerprint
+from stepaudio.safety.detector import SyntheticSpeechDetector
 from stepaudio.safety.policy import Permit, SafetyPolicy, permit
 from stepaudio.safety.provenance import Provenance, Sidecar
 from stepaudio.safety.store import TrustStore
@@ -40,6 +43,7 @@ __all__ = [
     "SafetyPolicy",
     "Sidecar",
     "SpreadSpectrum",
+    "SyntheticSpeechDetector",
     "TrustStore",
     "VoiceFingerprint",
     "Watermarker",

@@ -9,6 +9,7 @@ from typing import Literal
 
 from stepaudio.audio import Audio
 from stepaudio.errors import RecordError
+from stepaudio.safety import detector
 from stepaudio.safety.content_credentials import Credentials, read
 from stepaudio.safety.keys import key_name
 from stepaudio.safety.manifest import SignedManifest
@@ -20,8 +21,8 @@ from stepaudio.safety.watermark_spread import DEFAULT_WATERMARKER
 __all__ = ["Finding", "Verdict", "verify"]
 
 #: ``good`` was checked and holds, ``bad`` was checked and does not, ``unknown`` cannot be checked
-#: here, ``said`` is what a signer claims.
-Standing = Literal["good", "bad", "unknown", "said"]
+#: here, ``said`` is what a signer claims, ``guess`` what something that errs believes.
+Standing = Literal["good", "bad", "unknown", "said", "guess"]
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Finding:
     """One thing that is known.
 
     Attributes:
-        topic: ``watermark``, ``credentials``, ``provenance``, ``signature``, ``signer``, ``sound``,
-            ``chain``, ``origin`` or ``step``.
+        topic: ``watermark``, ``detector``, ``credentials``, ``provenance``, ``signature``,
+            ``signer``, ``sound``, ``chain``, ``origin`` or ``step``.
         standing: how well it is known.
         words: a sentence.
     """
@@ -46,9 +47,11 @@ class Verdict:
 
     Attributes:
         findings: in the order to tell them.
+        opinion: of the detector of synthetic speech; it changes nothing about what is proven.
     """
 
     findings: tuple[Finding, ...]
+    opinion: detector.Verdict
 
     @property
     def proven(self) -> bool:
@@ -64,7 +67,9 @@ class Verdict:
 
 
 def verify(recording: Path, store: TrustStore) -> Verdict:
-    """Listen for a mark, and look at the provenance beside a recording, or else at that inside.
+    """Listen for a mark and for a machine, and look at the provenance beside a file or inside.
+
+    Provenance beside the recording counts before that inside it.
 
     Args:
         recording: a sound file.
@@ -80,13 +85,14 @@ def verify(recording: Path, store: TrustStore) -> Verdict:
     beside = sidecar_path(recording)
     inside = read(recording)
     heard = DEFAULT_WATERMARKER.detect(sound)
-    findings = [] if inside is None else [_credentials(inside)]
+    opinion = detector.embedded_detector().detect(sound)
+    findings = [_opinion(opinion)] + ([] if inside is None else [_credentials(inside)])
     if beside.is_file():
         try:
             sidecar = Sidecar.load(beside)
         except RecordError as error:
             damaged = Finding("provenance", "bad", f"What lies beside it is damaged: {error}.")
-            return Verdict((_mark(heard), *findings, damaged))
+            return Verdict((_mark(heard), *findings, damaged), opinion)
         intact, keys, history = sidecar.intact, sidecar.keys, sidecar.provenance
         whole = file_hash(recording) == sidecar.file
     elif inside is not None and inside.provenance is not None:
@@ -97,12 +103,13 @@ def verify(recording: Path, store: TrustStore) -> Verdict:
             f"There is no {beside.name} beside it. It may be a recording of a person, or "
             "synthetic speech whose provenance was taken away: it says nothing of its history."
         )
-        return Verdict((_mark(heard), *findings, Finding("provenance", "unknown", words)))
+        unproven = Finding("provenance", "unknown", words)
+        return Verdict((_mark(heard), *findings, unproven), opinion)
     findings.insert(0, _mark(heard, history))
     findings += [_signature(intact), _signers(keys, store), _sound(whole, history, sound)]
     findings += [_chain(history), _origin(history)]
     findings += [_step(number, one) for number, one in enumerate(history.chain, 1)]
-    return Verdict(tuple(findings))
+    return Verdict(tuple(findings), opinion)
 
 
 def _mark(heard: Detection, history: Provenance | None = None) -> Finding:
@@ -121,6 +128,19 @@ def _mark(heard: Detection, history: Provenance | None = None) -> Finding:
     if note in steps:
         return Finding("watermark", "good", f"{words}, {note}, as step {steps.index(note) + 1}.")
     return Finding("watermark", "good", f"{words}, {note}.")
+
+
+def _opinion(opinion: detector.Verdict) -> Finding:
+    """What the detector believes, with its odds, and that it errs."""
+    if opinion.probability is None:
+        return Finding("detector", "unknown", f"The detector cannot tell. {opinion.reason}")
+    places = ", ".join(f"{start:.1f} to {end:.1f} s" for start, end in opinion.spans)
+    where = f" ({places})" if places and opinion.label != "synthetic" else ""
+    words = (
+        f"The detector, which errs: {opinion.reason[:-1]}{where}; synthetic with a chance of "
+        f"{opinion.probability:.0%}, if it was as likely before."
+    )
+    return Finding("detector", "unknown" if opinion.label == "unknown" else "guess", words)
 
 
 def _credentials(inside: Credentials) -> Finding:

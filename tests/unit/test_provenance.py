@@ -102,14 +102,14 @@ def test_a_good_file(tmp_path: Path, store: TrustStore) -> None:
     assert verdict.proven
     assert not verdict.contradicted
     words = [one.words for one in verdict.findings]
-    assert words[1:5] == [
+    assert words[2:6] == [
         "The provenance is as it was signed.",
         "It was signed by this machine.",
         "The file is, byte for byte, the one that was saved.",
         "The chain is whole: 2 steps, each from the sound before.",
     ]
-    assert words[5].startswith(f"It began with the recording {sound(0).digest()[:16]}…; what that")
-    assert words[7] == (
+    assert words[6].startswith(f"It began with the recording {sound(0).digest()[:16]}…; what that")
+    assert words[8] == (
         "Step 2, 2026-11-22T12:00:00+00:00: edit (emotion sad (strength 2)) with stepaudio 0, "
         "model embedded (abababab), seed -3, policy standard, consent cccccccccccccccc, watermark "
         "00c0ffee."
@@ -118,7 +118,7 @@ def test_a_good_file(tmp_path: Path, store: TrustStore) -> None:
 
 def test_no_sidecar_says_nothing(tmp_path: Path, store: TrustStore) -> None:
     verdict = verify(sound(1).save(tmp_path / "a.wav"), store)
-    assert standing(verdict) == {"watermark": "unknown", "provenance": "unknown"}
+    assert standing(verdict) == dict.fromkeys(("watermark", "detector", "provenance"), "unknown")
     assert not verdict.proven
     assert not verdict.contradicted
     assert not store.folder.exists()  # looking makes no key
