@@ -13,7 +13,7 @@ from stepaudio.safety.detector import SyntheticSpeechDetector
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "detector.md").read_text(encoding="utf-8")
-REPORT = json.loads((ROOT / "docs" / "results" / "detector.json").read_text(encoding="utf-8"))
+REPORT = json.loads((ROOT / "benchmarks" / "results" / "detector.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("number", range(7))

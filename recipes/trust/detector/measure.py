@@ -90,6 +90,10 @@ def report(
         "people": [
             {"set": name, **_shares([row for row in real if row["set"] == name])} for name in sets
         ]
+        + [
+            {"set": who, **_shares([row for row in real if row["gender"] == gender])}
+            for who, gender in (("all women", "f"), ("all men", "m"))
+        ]
         + [{"set": "all", **_shares(real)}],
         "control": _control(real, sets),
         "calibration": _calibration(real, made),

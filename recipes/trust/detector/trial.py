@@ -33,8 +33,9 @@ CONDITIONS = ("nothing", "Opus 16 kbit/s", "MP3 64 kbit/s", "telephone, 8 kHz")
 #: Outputs of the embedded model in which watermark and detector are compared.
 _MARKED = 24
 _PAYLOAD = 0x5EED
-#: Of the recordings that were never coded, every so many is heard.
+#: Every so many is heard of the recordings that were never coded, and of what is no words.
 _EVERY = 15
+_NO_WORDS = {"esc10": 1, "deeply_nonverbal": 5}
 #: Splices: seconds of the copy within the recording, and its fades.
 _SPLICES, _PART, _FADE = 60, 1.2, 0.01
 
@@ -102,7 +103,8 @@ def hear_all(
         condition, row = item
         sound = _sent(row.path, condition)
         found = {"id": row.id, "set": row.set, "speaker": row.speaker, "engine": row.engine}
-        found |= {"family": family(row), "condition": condition, **_opinion(detector, sound)}
+        found |= {"gender": row.gender, "family": family(row), "condition": condition}
+        found |= _opinion(detector, sound)
         if condition == CONDITIONS[0]:
             bands = band_powers(sound.resample(SAMPLE_RATE).samples, detector.network.config.bands)
             found["unheard"] = {
@@ -122,18 +124,18 @@ def hear_others(
 
     Args:
         detector: of the recipe.
-        manifest: has sounds of the sets ``esc10`` and ``deeply_nonverbal``.
+        manifest: has noises, and sounds of people that are no words.
         uncoded: folder of WAV files of a person who speaks; None leaves them out.
         journal: keeps what was heard.
 
     Returns:
         A row for each.
     """
-    wanted = ("esc10", "deeply_nonverbal")
+    rows = [row for row in read_manifest(manifest) if (row.seconds or 0) >= 1]
     items = {
-        f"other {row.id}": (row.set, Audio.load(row.path))
-        for row in read_manifest(manifest)
-        if row.set in wanted and (row.seconds or 0) >= 1
+        f"other {row.id}": (what, Audio.load(row.path))
+        for what, every in _NO_WORDS.items()
+        for row in [row for row in rows if row.set == what][::every]
     }
     items |= {f"other {name}": ("tones", sound) for name, sound in _chords()}
     for path in sorted(uncoded.rglob("*.wav"))[::_EVERY] if uncoded else []:
