@@ -67,7 +67,7 @@ class DetectorConfig:
     bands: int = 60
     channels: int = 64
     dilations: tuple[int, ...] = (1, 2, 4, 8)
-    dropout: float = 0.1
+    dropout: float = 0.2
     slope: float = 1.0
     offset: float = 0.0
     real_below: float = 0.1

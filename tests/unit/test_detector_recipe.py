@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from recipes.nano.data.corpus import Utterance
+from recipes.trust.detector import bank as bank_module
 from recipes.trust.detector.alter import altered
 from recipes.trust.detector.bank import FRAMES, VERSIONS, Bank, family, held_out
 from recipes.trust.detector.calibrate import odds
@@ -31,9 +30,8 @@ def test_equal_error() -> None:
     assert auc([0.0, 1.0], [1.0, 2.0]) == 0.875
 
 
-def test_odds_of_scores_that_are_odds() -> None:
-    # Scores drawn so that their log odds are 2 * score - 1: unit normals around 0 and around 2 have
-    # log odds of 2 * score - 2, and one and a half times as many of the first take the odds down.
+def test_odds_of_two_normals() -> None:
+    # Unit normals around 0 and around 2 have log odds of 2 * score - 2, however many there are.
     rng = np.random.default_rng(0)
     real, made = (
         rng.normal(0, 1, 20000),
@@ -77,7 +75,8 @@ def test_alterations_keep_time_and_repeat(seed: int) -> None:
     assert np.mean(changed[8800:] ** 2) > 5 * np.mean(changed[:7000] ** 2)
 
 
-def test_batches(tmp_path: Path) -> None:
+def test_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bank_module, "_MASKED", 0.0)
     rows = [row("a", "ann"), row("copy", "ann", "griffin_lim", "a"), row("e", "e", "espeak")]
     values = np.zeros((3, VERSIONS, FRAMES, 12), np.float16)
     values[1], values[2] = 1, 2
@@ -97,3 +96,17 @@ def test_batches(tmp_path: Path) -> None:
     assert all((drawn[name] == again[name]).all() for name in drawn)
     everyone = bank.drawing(lambda one: True, 64)(np.random.default_rng(0), 0.0)
     assert everyone["bands"].max() == 2
+
+
+def test_a_mask_takes_movement_and_nothing_else() -> None:
+    values = np.random.default_rng(0).standard_normal((FRAMES, 12)).astype(np.float32)
+    masked = values.copy()
+    bank_module._mask(masked, 150, np.random.default_rng(1))
+    still = masked[:150].std(0) < 1e-6
+    assert 0 < still.sum() < 12
+    assert np.flatnonzero(still).tolist() == list(
+        range(still.argmax(), still.argmax() + still.sum())
+    )
+    np.testing.assert_allclose(masked[:150].mean(0), values[:150].mean(0), atol=1e-5)
+    assert np.array_equal(masked[:, ~still], values[:, ~still])
+    assert np.array_equal(masked[150:], values[150:])

@@ -25,7 +25,7 @@ from stepaudio.hub import weights_digest, write_atomic
 from stepaudio.safety.detector import SyntheticSpeechDetector
 
 #: What the shipped weights were trained on, and tested on.
-TRAINING = Amounts(real=300, each=30, copies=80, edits=24, engine=80)
+TRAINING = Amounts(real=400, each=40, copies=200, edits=40, engine=120)
 TEST = Amounts(real=60, each=20, copies=32, edits=14, engine=24)
 
 
@@ -38,8 +38,8 @@ def main() -> None:
     parser.add_argument(
         "--uncoded", type=Path, help="folder of a speaker's WAV files, for the test"
     )
-    parser.add_argument("--minutes", type=float, default=2.5, help="of the training")
-    parser.add_argument("--minutes-without", type=float, default=0.5, help="of each without one")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of the training")
+    parser.add_argument("--minutes-without", type=float, default=1.25, help="of each without one")
     parser.add_argument("--workers", type=int, default=1)
     args = parser.parse_args()
     corpus = make(args.corpus, args.out / "training", TRAINING, training=True, workers=args.workers)

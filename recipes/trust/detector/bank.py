@@ -26,11 +26,13 @@ __all__ = ["FRAMES", "VERSIONS", "Bank", "Side", "family", "held_out"]
 #: Band frames of a sound: 2 s.
 FRAMES = 200
 #: Of each sound: as it is, and altered.
-VERSIONS = 3
+VERSIONS = 4
 #: Share of speakers that training does not hear.
 _HELD_OUT = 0.15
 #: Share of training rows that change between recording and copy.
 _SPLICED = 0.25
+#: Share of training rows in which some bands stand still (SpecAugment), and how many at most.
+_MASKED, _WIDEST = 0.6, 16
 
 Side = Callable[[Utterance], bool]
 
@@ -138,6 +140,8 @@ class Bank:
                     i = one(people if place % 2 else machines, rng)
                     length, some = int(self.lengths[i]), self.bands[i, version].astype(np.float32)
                     target[place] = float(place % 2 == 0)
+                if rng.random() < _MASKED:
+                    _mask(some, length, rng)
                 bands[place], lengths[place] = torch.from_numpy(some), length
             return {"bands": bands, "lengths": lengths, "target": target}
 
@@ -153,6 +157,13 @@ class Bank:
         some = self.bands[first, version].astype(np.float32)
         some[inside] = self.bands[second, version][inside]
         return some, inside[:length]
+
+
+def _mask(some: NDArray[np.float32], length: int, rng: np.random.Generator) -> None:
+    """Take all movement out of some neighbouring bands."""
+    width = int(rng.integers(1, min(_WIDEST, some.shape[1]) + 1))
+    low = int(rng.integers(0, some.shape[1] - width + 1))
+    some[:length, low : low + width] = some[:length, low : low + width].mean(0)
 
 
 def _frames(row: Utterance) -> int:
