@@ -187,7 +187,7 @@ class SyntheticSpeechDetector:
         count = max(1, math.ceil(len(bands) * HOP / SAMPLE_RATE / _PIECE))
         # Pieces begin with an even frame, as the network makes one score of two.
         size = 2 * math.ceil(len(bands) / count / 2)
-        parts = bands.split(size)
+        parts = torch.split(bands, size)
         loudest = bands.logsumexp(-1).max()
         made: list[Frames] = []
         for part in parts:
@@ -252,7 +252,8 @@ def _around(scores: Tensor, voiced: Tensor) -> Tensor:
     window = torch.ones(1, 1, size)
     both = torch.stack([scores * voiced, voiced])[:, None]
     total, count = F.conv1d(both, window, padding=size // 2)[:, 0]
-    return total / count.clamp(min=1)
+    mean: Tensor = total / count.clamp(min=1)
+    return mean
 
 
 def _spans(frames: Tensor, above: float) -> Iterator[tuple[float, float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,13 +34,13 @@ def noise(seconds: float, top: float = 8000.0, seed: int = 0) -> Audio:
     return Audio(torch.from_numpy(samples.astype(np.float32)), 16000)
 
 
-def network(**chosen: float) -> DetectorNetwork:
+def network(**chosen: Any) -> DetectorNetwork:
     torch.manual_seed(0)
     config = replace(DetectorConfig.debug(), farthest=1e9, **chosen)
     return DetectorNetwork(config).eval()
 
 
-def opinionated(score: float, **chosen: float) -> SyntheticSpeechDetector:
+def opinionated(score: float, **chosen: Any) -> SyntheticSpeechDetector:
     """A detector that thinks the same of everything."""
     made = network(**chosen)
     with torch.no_grad():
@@ -191,7 +192,7 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("values", [{"bands": 1}, {"real_below": 0.95}, {"synthetic_above": 1.0}])
-def test_settings_that_make_no_sense(values: dict[str, float]) -> None:
+def test_settings_that_make_no_sense(values: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be"):
         replace(DetectorConfig(), **values)
 

@@ -53,7 +53,7 @@ def altered(sound: Samples, rng: np.random.Generator) -> Samples:
         return _coded(sound, "MP3", "MPEG_LAYER_III", _level(24 + 40 * amount, 8, 160))
     if way == "band":
         low = signal.butter(8, 4000 + 3500 * amount, fs=RATE, output="sos")
-        return signal.sosfiltfilt(low, sound)
+        sound = signal.sosfiltfilt(low, sound)
     return sound
 
 

@@ -73,6 +73,10 @@ def _heard(network: DetectorNetwork, bank: Bank, side: Side) -> tuple[Values, to
     return np.concatenate(scores), torch.cat(inner)
 
 
+def _of(name: str) -> Side:
+    return lambda row: family(row) == name
+
+
 def _domain(network: DetectorNetwork, bank: Bank) -> None:
     """Set the centres of real and synthetic and their common spread."""
     sides: tuple[Side, Side] = (
@@ -110,7 +114,7 @@ def calibrated(
     real, made = [], {}
     for name, other in without.items():
         real.append(_heard(other, bank, people)[0])
-        made[name] = _heard(other, bank, lambda row, name=name: family(row) == name)[0]
+        made[name] = _heard(other, bank, _of(name))[0]
     slope, offset = odds(np.concatenate(real), made)
 
     def chance(scores: Values) -> Values:

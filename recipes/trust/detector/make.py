@@ -140,7 +140,7 @@ def make(manifest: Path, out: Path, amounts: Amounts, *, training: bool, workers
         The manifest of recordings and made sounds.
     """
     rows = [row for row in read_manifest(manifest, training=training) if row.seconds]
-    rows = [row for row in rows if row.set not in _NOT_SPEECH and row.seconds >= SHORTEST]
+    rows = [row for row in rows if row.set not in _NOT_SPEECH and (row.seconds or 0) >= SHORTEST]
     sets: Mapping[str, list[Utterance]] = {
         name: [row for row in rows if row.set == name] for name in sorted({r.set for r in rows})
     }

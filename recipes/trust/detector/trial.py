@@ -102,7 +102,7 @@ def hear_all(
     def work(item: tuple[str, Utterance]) -> Row:
         condition, row = item
         sound = _sent(row.path, condition)
-        found = {"id": row.id, "set": row.set, "speaker": row.speaker, "engine": row.engine}
+        found: Row = {"id": row.id, "set": row.set, "speaker": row.speaker, "engine": row.engine}
         found |= {"gender": row.gender, "family": family(row), "condition": condition}
         found |= _opinion(detector, sound)
         if condition == CONDITIONS[0]:
