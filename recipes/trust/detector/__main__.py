@@ -25,7 +25,7 @@ from stepaudio.hub import weights_digest, write_atomic
 from stepaudio.safety.detector import SyntheticSpeechDetector
 
 #: What the shipped weights were trained on, and tested on.
-TRAINING = Amounts(real=400, each=40, copies=200, edits=40, engine=120)
+TRAINING = Amounts(real=800, each=40, copies=200, edits=40, engine=120)
 TEST = Amounts(real=60, each=20, copies=32, edits=14, engine=24)
 
 

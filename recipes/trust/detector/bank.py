@@ -26,7 +26,7 @@ __all__ = ["FRAMES", "VERSIONS", "Bank", "Side", "family", "held_out"]
 #: Band frames of a sound: 2 s.
 FRAMES = 200
 #: Of each sound: as it is, and altered.
-VERSIONS = 4
+VERSIONS = 6
 #: Share of speakers that training does not hear.
 _HELD_OUT = 0.15
 #: Share of training rows that change between recording and copy.
