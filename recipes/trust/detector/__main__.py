@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument(
         "--uncoded", type=Path, help="folder of a speaker's WAV files, for the test"
     )
-    parser.add_argument("--minutes", type=float, default=5.0, help="of the training")
+    parser.add_argument("--minutes", type=float, default=9.0, help="of the training")
     parser.add_argument("--minutes-without", type=float, default=1.25, help="of each without one")
     parser.add_argument("--workers", type=int, default=1)
     args = parser.parse_args()
@@ -51,7 +51,7 @@ def main() -> None:
         name: train(bank, args.out / f"without-{name}", args.minutes_without, name)
         for name in families
     }
-    network = calibrated(network, without, bank)
+    network = calibrated(network, bank)
     network.save_pretrained(args.out / "model", force=True)
     detector = SyntheticSpeechDetector(network)
     digest = weights_digest(network)
