@@ -24,7 +24,7 @@ __all__ = ["calibrated", "odds"]
 Values = NDArray[np.float64]
 
 #: Recordings of held-out speakers that are called synthetic, and that show a synthetic stretch.
-FALSE_ALARMS, FALSE_SPANS = 0.01, 0.02
+FALSE_ALARMS, FALSE_SPANS = 0.01, 0.002
 #: Sounds of known generators, on held-out speakers and texts, that are called real.
 MISSES = 0.02
 #: Sounds of held-out speakers and texts that the detector will not judge.
