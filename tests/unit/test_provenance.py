@@ -198,7 +198,7 @@ def test_damaged_sidecar(tmp_path: Path, store: TrustStore) -> None:
     path = sound(1).save(tmp_path / "a.wav")
     sidecar_path(path).write_text("{}")
     verdict = verify(path, store)
-    assert standing(verdict) == {"watermark": "unknown", "provenance": "bad"}
+    assert standing(verdict) == {"watermark": "unknown", "provenance": "bad", "detector": "unknown"}
     assert history_of(Audio.load(path)).chain == ()
 
 
