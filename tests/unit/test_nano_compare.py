@@ -57,9 +57,8 @@ class Counted:
 
 def test_rates_are_pooled_over_what_was_made_of_every_clip() -> None:
     sources = [Clip(str(n), str(n), "words", Audio(torch.zeros(8000 * n), 8000)) for n in (1, 2)]
-    found = heard(
-        lambda clip: Audio(torch.cat([clip.audio.samples] * 2), 8000), sources, [Counted()]
-    )
+    made = {clip.id: Audio(torch.cat([clip.audio.samples] * 2), 8000) for clip in sources}
+    found = heard(made, sources, [Counted()])
     assert found["wer"]["value"] == pytest.approx((2 + 4) / 20)
     assert found["wer"]["speakers"] == 2
     assert found["p808"]["value"] == 3.0
