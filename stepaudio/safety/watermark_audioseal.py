@@ -12,6 +12,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import itertools
+import math
 import pickle
 import typing
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ from torch import Tensor
 from stepaudio.audio import Audio
 from stepaudio.errors import MissingExtraError, WatermarkError
 from stepaudio.safety.watermark import Detection, Watermarker
-from stepaudio.safety.watermark_blocks import BlockStream, fitted, parts
+from stepaudio.safety.watermark_blocks import BlockStream, fitted
 from stepaudio.safety.watermark_code import check_payload
 
 __all__ = ["AudioSealWatermarker"]
@@ -40,7 +41,7 @@ _CARDS = ("audioseal_wm_16bits", "audioseal_detector_16bits")
 # The networks were trained to tell by seconds; marks are looked for in seconds, every 10 ms.
 _WINDOW = 1.0
 _FRAME = 160
-_PART = 30.0
+_PART = 30 * RATE
 
 # In training the sums that stand for bits were divided by this before they became chances
 # (`wm_mb.temperature` of the published recipe); undivided, they say less than the network knows.
@@ -122,12 +123,13 @@ class AudioSealWatermarker(Watermarker):
 
     def detect(self, audio: Audio) -> Detection:
         """See :meth:`Watermarker.detect`; the longest marked stretch is read."""
-        shares = self._shares(audio)
+        sound = audio.resample(RATE).samples
+        shares = self._shares(sound)
         spans = self._spans(shares, audio.seconds)
         payload, sure = None, 0.0
         if spans:
             start, end = max(spans, key=lambda span: span[1] - span[0])
-            payload, sure = self._read(audio.clip(start, min(end, start + _PART)))
+            payload, sure = self._read(sound[round(start * RATE) : round(end * RATE)][:_PART])
         return Detection(
             found=bool(spans),
             score=float(shares.max()),
@@ -139,27 +141,27 @@ class AudioSealWatermarker(Watermarker):
 
     def localise(self, audio: Audio) -> tuple[tuple[float, float], ...]:
         """See :meth:`Watermarker.localise`."""
-        return self._spans(self._shares(audio), audio.seconds)
+        return self._spans(self._shares(audio.resample(RATE).samples), audio.seconds)
 
-    def _listen(self, audio: Audio) -> tuple[Tensor, Tensor]:
-        """``[S]`` at 16 kHz, the chance that a sample is marked, and ``[16]`` that a bit is 1."""
-        sound = audio.resample(RATE).samples
+    def _listen(self, sound: Tensor) -> tuple[Tensor, Tensor]:
+        """``[S]`` the chance that a sample is marked, and ``[16]`` that a bit is 1."""
         padded = fitted(sound, max(len(sound), round(_WINDOW * RATE)))
         with _eagerly():
             result, message = self._detector(padded[None, None])
         return result[0, 1, : len(sound)], message[0]
 
-    def _shares(self, audio: Audio) -> Tensor:
+    def _shares(self, sound: Tensor) -> Tensor:
         """``[frames]`` how much is marked of the second around each frame of 10 ms."""
-        frames = [
-            (chances > 0.5).double().mean()
-            for _, part in parts(audio, _PART)
-            for chances in self._listen(part)[0].split(_FRAME)
+        marked = [
+            (self._listen(sound[begin : begin + _PART])[0] > 0.5).double()
+            for begin in range(0, len(sound), _PART)
         ]
-        before = torch.cat([torch.zeros(1).double(), torch.stack(frames).cumsum(0)])
-        at = torch.arange(len(frames))
+        count = math.ceil(len(sound) / _FRAME)
+        frames = fitted(torch.cat(marked), count * _FRAME).view(count, _FRAME).mean(dim=1)
+        before = torch.cat([torch.zeros(1).double(), frames.cumsum(0)])
+        at = torch.arange(count)
         half = round(_WINDOW * RATE / _FRAME) // 2
-        first, last = (at - half).clamp(min=0), (at + half).clamp(max=len(frames) - 1) + 1
+        first, last = (at - half).clamp(min=0), (at + half).clamp(max=count - 1) + 1
         return (before[last] - before[first]) / (last - first)
 
     def _spans(self, shares: Tensor, seconds: float) -> tuple[tuple[float, float], ...]:
@@ -173,9 +175,9 @@ class AudioSealWatermarker(Watermarker):
                 found.append((start, end))
         return tuple(found)
 
-    def _read(self, audio: Audio) -> tuple[int, float]:
+    def _read(self, sound: Tensor) -> tuple[int, float]:
         """The payload, and the chance that it is right."""
-        chances = self._listen(audio)[1].double().clamp(1e-6, 1 - 1e-6)
+        chances = self._listen(sound)[1].double().clamp(1e-6, 1 - 1e-6)
         payload = sum(1 << bit for bit, chance in enumerate(chances.tolist()) if chance > 0.5)
         right = torch.sigmoid(torch.logit(chances).abs() / _TEMPERATURE)
         return payload, float(right.prod())

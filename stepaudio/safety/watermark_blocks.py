@@ -9,11 +9,9 @@ band.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +19,7 @@ from stepaudio.audio import Audio
 from stepaudio.errors import WatermarkError
 from stepaudio.safety.watermark import WatermarkStream
 
-__all__ = ["BlockStream", "fitted", "parts"]
+__all__ = ["BlockStream", "fitted"]
 
 # Seconds marked at once; a stream is as late.
 _BLOCK = 30.0
@@ -63,7 +61,7 @@ class BlockStream(WatermarkStream):
         sound = torch.cat(self._held)
         whole = len(sound) // self._block * self._block
         self._held = [sound[whole:]]
-        return torch.cat([self._marked(block) for block in sound[:whole].split(self._block)])
+        return torch.cat([self._marked(block) for block in sound[:whole].view(-1, self._block)])
 
     def finish(self) -> Tensor:
         """See :meth:`WatermarkStream.finish`."""
@@ -111,19 +109,3 @@ def fitted(samples: Tensor, count: int) -> Tensor:
         ``[count]``, cut, or with silence behind.
     """
     return torch.nn.functional.pad(samples[:count], (0, max(0, count - len(samples))))
-
-
-def parts(audio: Audio, seconds: float) -> Iterator[tuple[float, Audio]]:
-    """Parts of about equal length, none much longer than asked, for listening to one by one.
-
-    Args:
-        audio: any recording.
-        seconds: of a part, about.
-
-    Yields:
-        Each part and its beginning in seconds.
-    """
-    count = max(1, round(audio.seconds / seconds))
-    borders = np.linspace(0, len(audio), count + 1).astype(int).tolist()
-    for start, end in itertools.pairwise(borders):
-        yield start / audio.sample_rate, Audio(audio.samples[start:end], audio.sample_rate)

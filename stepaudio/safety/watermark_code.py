@@ -58,8 +58,7 @@ def check_payload(payload: int, bits: int = PAYLOAD_BITS) -> int:
     """
     if isinstance(payload, bool) or not isinstance(payload, int) or not 0 <= payload < 1 << bits:
         allowed = f"a whole number in 0..{2**bits - 1}" if bits else "0: this mark carries none"
-        raise WatermarkError(f"a payload of {payload!r} cannot be embedded; give {allowed}"
-        )
+        raise WatermarkError(f"a payload of {payload!r} cannot be embedded; give {allowed}")
     return payload
 
 

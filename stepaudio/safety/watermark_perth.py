@@ -8,17 +8,19 @@ alone. Needs the extra ``perth``. It has not been measured by this library's ben
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from stepaudio.audio import Audio
 from stepaudio.errors import MissingExtraError, WatermarkError
 from stepaudio.safety.watermark import Detection, Watermarker
-from stepaudio.safety.watermark_blocks import BlockStream, fitted, parts
+from stepaudio.safety.watermark_blocks import BlockStream, fitted
 from stepaudio.safety.watermark_code import check_payload
 
 __all__ = ["PerthWatermarker"]
@@ -92,7 +94,7 @@ class PerthWatermarker(Watermarker):
 
     def detect(self, audio: Audio) -> Detection:
         """See :meth:`Watermarker.detect`; there is never a payload."""
-        score = max(self._confidence(part) for _, part in parts(audio, _PART))
+        score = max(self._confidence(part) for _, part in _parts(audio))
         return Detection(
             found=score >= self.threshold,
             score=score,
@@ -105,7 +107,7 @@ class PerthWatermarker(Watermarker):
     def localise(self, audio: Audio) -> tuple[tuple[float, float], ...]:
         """See :meth:`Watermarker.localise`; borders are good to five seconds."""
         found: list[tuple[float, float]] = []
-        for begin, part in parts(audio, _PART):
+        for begin, part in _parts(audio):
             if self._confidence(part) < self.threshold:
                 continue
             start = found.pop()[0] if found and found[-1][1] == begin else begin
@@ -126,3 +128,11 @@ class PerthWatermarker(Watermarker):
         with torch.no_grad():
             heard = float(self._perth.get_watermark(padded, sample_rate=self._rate, round=False))
         return 0.0 if math.isnan(heard) else heard
+
+
+def _parts(audio: Audio) -> Iterator[tuple[float, Audio]]:
+    """Parts of equal length, about as long as the detector hears, and their beginnings."""
+    count = max(1, round(audio.seconds / _PART))
+    borders = np.linspace(0, len(audio), count + 1).astype(int).tolist()
+    for start, end in itertools.pairwise(borders):
+        yield start / audio.sample_rate, Audio(audio.samples[start:end], audio.sample_rate)
