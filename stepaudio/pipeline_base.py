@@ -420,7 +420,9 @@ class Pipeline:
     def _note(self, seed: int) -> MarkNote | None:
         """What the result of a seed says of its mark."""
         marker = self.watermarker
-        return None if marker is None else MarkNote(marker.name, payload_of(seed))
+        if marker is None:
+            return None
+        return MarkNote(marker.name, payload_of(seed, marker.payload_bits))
 
     def _render(
         self,

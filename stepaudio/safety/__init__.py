@@ -22,6 +22,9 @@
 - :mod:`~stepaudio.safety.watermark_code`: the error-correcting code of its payload
 - :mod:`~stepaudio.safety.watermark_embed`: laying the pattern under the sound, piece by piece
 - :mod:`~stepaudio.safety.watermark_search`: finding its place and speed
+- :mod:`~stepaudio.safety.watermark_audioseal`: AudioSeal instead, 16 bits; an extra
+- :mod:`~stepaudio.safety.watermark_perth`: Perth instead, no payload; an extra
+- :mod:`~stepaudio.safety.watermark_blocks`: what networks at a rate of their own mark with
 """
 
 from __future__ import annotations

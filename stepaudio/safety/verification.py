@@ -116,8 +116,8 @@ def _mark(heard: Detection, history: Provenance | None = None) -> Finding:
     """What the sound itself says, which outlives the file it was saved in."""
     if not heard.found:
         words = (
-            "No watermark of this library was heard: it did not make the sound, or the mark was "
-            "damaged, or there is too little sound to tell."
+            "No watermark of this library was heard: it did not make the sound, or marked it with "
+            "another scheme, or the mark was damaged, or there is too little sound to tell."
         )
         return Finding("watermark", "unknown", words)
     words = "The sound carries the watermark of this library"

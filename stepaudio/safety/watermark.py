@@ -37,10 +37,11 @@ class Detection:
 
     Attributes:
         found: the score reached the threshold.
-        score: evidence for a mark, in standard deviations of what unmarked sound gives.
+        score: evidence for a mark, in the unit of the scheme; the built-in one counts standard
+            deviations of what unmarked sound gives.
         threshold: from which on a mark is said to be there. Below it the mark may be missing,
             damaged, or the sound too short or too quiet to tell.
-        payload: the 32 bits; None where they cannot be read with certainty.
+        payload: the bits that were carried; None where they cannot be read with certainty.
         payload_score: evidence for the payload, in the same unit.
         speed: at which the marked sound is played; 1.05 is 5 % too fast.
     """
@@ -59,7 +60,7 @@ class MarkNote:
 
     Attributes:
         scheme: name of the watermarker.
-        payload: the 32 bits.
+        payload: the bits that it carries.
     """
 
     scheme: str
@@ -102,6 +103,11 @@ class Watermarker(ABC):
     def name(self) -> str:
         """Of the scheme, with its version, as it stands in manifests."""
 
+    @property
+    def payload_bits(self) -> int:
+        """How many bits a mark carries; 0 where it only says that it is there."""
+        return 32
+
     @abstractmethod
     def stream(
         self,
@@ -113,7 +119,7 @@ class Watermarker(ABC):
         """Begin to mark a recording.
 
         Args:
-            payload: 32 bits.
+            payload: a number of :attr:`payload_bits` bits.
             sample_rate: Hz.
             spans: seconds from the beginning to mark; outside them every sample stays as it is.
                 None marks everything.
@@ -154,7 +160,7 @@ class Watermarker(ABC):
 
         Args:
             audio: to mark.
-            payload: 32 bits.
+            payload: a number of :attr:`payload_bits` bits.
             spans: seconds from the beginning to mark; outside them every sample stays as it is.
                 None marks everything.
 
@@ -195,7 +201,7 @@ def mark(
     if watermarker is None:
         yield from (piece for piece in pieces if len(piece))
         return
-    stream = _begun(watermarker, payload_of(seed), sample_rate)
+    stream = _begun(watermarker, payload_of(seed, watermarker.payload_bits), sample_rate)
     yield from _through(stream, pieces)
 
 
@@ -261,13 +267,14 @@ def _with_end(pieces: Iterable[Tensor]) -> Iterator[tuple[bool, Tensor]]:
     yield True, torch.zeros(0)
 
 
-def payload_of(seed: int) -> int:
+def payload_of(seed: int, bits: int = 32) -> int:
     """The payload of a result: it names the run that made it, and repeats with it.
 
     Args:
         seed: of the result.
+        bits: that the watermarker carries.
 
     Returns:
-        32 bits.
+        The lowest of the 32 bits that belong to the seed.
     """
-    return derive_seed(seed, "watermark") & 0xFFFFFFFF
+    return derive_seed(seed, "watermark") & ((1 << min(bits, 32)) - 1)

@@ -43,22 +43,22 @@ _BEFORE = np.arange(_STATES)[:, None] >> 1 | np.array([0, _STATES >> 1])
 _THROUGH = np.arange(_STATES)[:, None] | np.array([0, _STATES])
 
 
-def check_payload(payload: int) -> int:
+def check_payload(payload: int, bits: int = PAYLOAD_BITS) -> int:
     """Refuse what does not fit into the payload.
 
     Args:
         payload: to embed.
+        bits: that the mark carries.
 
     Returns:
         The payload.
 
     Raises:
-        WatermarkError: not a whole number of 32 bits.
+        WatermarkError: not a whole number of so many bits.
     """
-    if isinstance(payload, bool) or not isinstance(payload, int) or not 0 <= payload < 1 << 32:
-        raise WatermarkError(
-            f"a payload of {payload!r} cannot be embedded; give a whole number in 0..{2**32 - 1}"
-        )
+    if isinstance(payload, bool) or not isinstance(payload, int) or not 0 <= payload < 1 << bits:
+        allowed = f"a whole number in 0..{2**bits - 1}" if bits else "0: this mark carries none"
+        raise WatermarkError(f"a payload of {payload!r} cannot be embedded; give {allowed}")
     return payload
 
 
