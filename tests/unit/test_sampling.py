@@ -56,6 +56,29 @@ def test_grammar_slots() -> None:
     assert [set(row.nonzero()[:, 0].tolist()) for row in allowed] == expected
 
 
+@pytest.mark.parametrize("repetition", ["none", "ras"])
+def test_rows_in_different_slots_draw_what_they_draw_alone(repetition: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    params = SamplingParams(
+        temperature=0.8, top_k=3, top_p=0.9, repetition=repetition, ras_threshold=0.05
+    )
+    for trial in range(60):
+        logits = 3 * torch.randn(2, 20, generator=generator)
+        slots = torch.randint(0, 5, (2,), generator=generator)
+        history = torch.randint(10, 17, (2, 10), generator=generator)
+        both = sample(
+            logits, params, generated=slots, history=history, generators=seeded(trial, trial + 99)
+        )
+        for row, seed in enumerate((trial, trial + 99)):
+            one = slice(row, row + 1)
+            alone = sample(
+                logits[one], params, generated=slots[one], history=history[one],
+                generators=seeded(seed),
+            )  # fmt: skip
+            assert both[row] == alone[0]
+            assert sampling.grammar_mask(slots[one], SPEC)[0, alone[0]]
+
+
 def test_min_new_tokens_forbids_the_end() -> None:
     logits = torch.zeros(2, 20)
     logits[:, 3] = 50.0
