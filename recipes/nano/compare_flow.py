@@ -11,7 +11,6 @@ tokens and back. The trained decoder is heard with other numbers of steps and ot
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 
 import torch
 
-from recipes.nano.heard import COLUMNS, Clip, clips, heard, metrics
+from recipes.nano.heard import COLUMNS, Clip, clips, heard, metrics, timed
 from recipes.nano.loop import run
 from recipes.nano.machine import Machine
 from recipes.nano.train_flow import Rows, draw_rows, flow_loss
@@ -70,13 +69,8 @@ def again(
 ) -> dict[str, Any]:
     """Recordings through the embedded model with this decoder, and the share of its time."""
     pipe = EditPipeline.from_pretrained(flow=decoder.eval(), watermarker=None)
-    began = time.perf_counter()
-    made = {clip.id: pipe.resynthesize(clip.audio, seed=0).audio for clip in sources}
-    took = time.perf_counter() - began
-    return {
-        "realtime_factor": took / sum(clip.audio.seconds for clip in sources),
-        **heard(made, sources, measures),
-    }
+    made, factor = timed(lambda clip: pipe.resynthesize(clip.audio, seed=0).audio, sources)
+    return {"realtime_factor": factor, **heard(made, sources, measures)}
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ HiFT is driven by the measured pitch while it learns, and its own predictor lear
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recipes.nano.heard import COLUMNS, Clip, clips, heard, metrics
+from recipes.nano.heard import COLUMNS, Clip, clips, heard, metrics, timed
 from recipes.nano.loop import run
 from recipes.nano.machine import Machine
 from recipes.nano.prefetch import Batch
@@ -159,13 +159,11 @@ def main() -> None:
             variant, crops, Path(args.out) / name.replace(" ", "_"), args.minutes, machine
         )
         vocoder = variant.vocoder.cpu().eval()
-        began = time.perf_counter()
-        made = {clip.id: copy(vocoder, clip) for clip in sources}
-        took = time.perf_counter() - began
+        made, factor = timed(partial(copy, vocoder), sources)
         found[name] = {
             "parameters": sum(p.numel() for p in vocoder.parameters()),
             "steps": steps,
-            "realtime_factor": took / sum(clip.audio.seconds for clip in sources),
+            "realtime_factor": factor,
             **heard(made, sources, measures),
         }
     page = table("copy synthesis", COLUMNS, found)

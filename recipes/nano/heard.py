@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from stepaudio.evaluation.bootstrap import mean_interval, pooled_interval
 from stepaudio.evaluation.contracts import Metric, Sample
 from stepaudio.evaluation.registry import MetricSettings, load_metrics
 
-__all__ = ["COLUMNS", "Clip", "clips", "heard", "metrics"]
+__all__ = ["COLUMNS", "Clip", "clips", "heard", "metrics", "timed"]
 
 #: Seconds of a clip.
 SHORTEST, LONGEST = 2.0, 16.0
@@ -67,6 +68,22 @@ def metrics() -> list[Metric]:
     if missing:
         raise SystemExit(f"nothing can be compared without {missing}")
     return [one.metric for one in built]
+
+
+def timed(make: Callable[[Clip], Audio], sources: Sequence[Clip]) -> tuple[dict[str, Audio], float]:
+    """Make every clip again.
+
+    Args:
+        make: a clip to what is to be heard.
+        sources: the clips.
+
+    Returns:
+        What was made by the id of the clip, and seconds of work for a second of the clips.
+    """
+    began = time.perf_counter()
+    made = {clip.id: make(clip) for clip in sources}
+    took = time.perf_counter() - began
+    return made, took / sum(clip.audio.seconds for clip in sources)
 
 
 def heard(

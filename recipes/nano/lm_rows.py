@@ -157,24 +157,7 @@ class Rows:
         loses its place in longer ones. So a recording is cut to the length, or others of the same
         speaker and edit are said after it. One whose times are not known is taken whole.
         """
-        goal = int(rng.integers(min(MISSING, longest), longest + 1))
-        first: Pair | None = None
-        passages: list[Passage] = []
-        while first is None:
-            pair = self.pairs[int(rng.choice(len(self.pairs), p=self.weight))]
-            passage = self._passage(pair, rng, goal)
-            if passage is not None:
-                first, passages = pair, [passage]
-        missing = goal - passages[0].source.num_units
-        mates = self.mates[self._kind(first)] if first.croppable else []
-        for number in rng.permutation(mates).tolist() if missing > MISSING else ():
-            mate = self.pairs[number]
-            passage = None if mate is first else self._passage(mate, rng, missing)
-            if passage is not None:
-                passages.append(passage)
-                missing -= passage.source.num_units
-            if missing <= MISSING:
-                break
+        first, passages = self._passages(rng, int(rng.integers(min(MISSING, longest), longest + 1)))
         space = "" if self._row((first.folder, first.before))["lang"] in UNSPACED else " "
         source = _joined([p.source for p in passages])
         target = _joined([p.target for p in passages])
@@ -189,6 +172,25 @@ class Rows:
         times[begin : begin + count] = token_times(torch.arange(count))
         width = ROUGH if self._synthetic((first.folder, first.before)) else EXACT
         return self._finished(prompt, answer, times, wanted, width)
+
+    def _passages(self, rng: np.random.Generator, goal: int) -> tuple[Pair, list[Passage]]:
+        """A drawn pair, and what is said in its row: itself and as many mates as are missing."""
+        passage = None
+        while passage is None:
+            first = self.pairs[int(rng.choice(len(self.pairs), p=self.weight))]
+            passage = self._passage(first, rng, goal)
+        passages, missing = [passage], goal - passage.source.num_units
+        if missing <= MISSING or not first.croppable:
+            return first, passages
+        for number in rng.permutation(self.mates[self._kind(first)]).tolist():
+            mate = self.pairs[number]
+            passage = None if mate is first else self._passage(mate, rng, missing)
+            if passage is not None:
+                passages.append(passage)
+                missing -= passage.source.num_units
+            if missing <= MISSING:
+                break
+        return first, passages
 
     def _passage(self, pair: Pair, rng: np.random.Generator, longest: int) -> Passage | None:
         """A pair, or a stretch of it of at most ``longest`` units; None if it will not be cut."""

@@ -8,7 +8,7 @@ four it holds the truth clearly less often than it says.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,13 @@ class Interval:
     high: float | None
     n: int
     speakers: int
+
+    def rounded(self) -> dict[str, float | int | None]:
+        """Plain values for a file, with four digits."""
+        return {
+            key: round(value, 4) if isinstance(value, float) else value
+            for key, value in asdict(self).items()
+        }
 
 
 def pooled_interval(

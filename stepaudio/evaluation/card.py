@@ -287,14 +287,7 @@ class _Bench:
 
 
 def _plain(intervals: Mapping[str, Interval]) -> dict[str, dict[str, Any]]:
-    return {
-        name: {
-            key: round(value, 4) if isinstance(value, float) else value
-            for key, value in asdict(one).items()
-        }
-        for name, one in intervals.items()
-        if one.value is not None
-    }
+    return {name: one.rounded() for name, one in intervals.items() if one.value is not None}
 
 
 @contextmanager

@@ -101,13 +101,10 @@ class Figure:
             Plain values; ``target`` is None without one, ``met`` if it cannot be told.
         """
         target = TARGETS.get(f"{section}.{self.name}")
-        ends = asdict(self.interval)
-        for key in ("value", "low", "high"):
-            ends[key] = None if ends[key] is None else round(ends[key], 4)
         values: dict[str, Any] = {
             "name": self.name,
             "title": self.title,
-            **ends,
+            **self.interval.rounded(),
             "share": self.share,
             "digits": self.digits,
             "target": None if target is None else asdict(target),

@@ -8,7 +8,6 @@ served worse, not why.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from stepaudio.evaluation.benchmark_data import Row
@@ -90,9 +89,5 @@ def _is(of: Callable[[Row], str], value: str) -> Callable[[Row], bool]:
 
 
 def _plain(one: Figure) -> Mapping[str, Any]:
-    values = {
-        key: round(value, 4) if isinstance(value, float) else value
-        for key, value in asdict(one.interval).items()
-    }
     told = {"name": one.name, "title": one.title, "share": one.share, "digits": one.digits}
-    return told | values
+    return told | one.interval.rounded()
