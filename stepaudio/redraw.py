@@ -2,7 +2,8 @@
 
 Small models lose their place now and then: they never end, miss the asked speed or skip a word. All
 three show in the codes, before any sound is made. Drawing four times together costs little more
-than once. Not part of the published system, whose defaults draw once.
+than once, as long as nobody waits for a draw that cannot be the best one any more. Not part of the
+published system, whose defaults draw once.
 """
 
 from __future__ import annotations
@@ -20,10 +21,21 @@ from stepaudio.synthesis import draw_codes
 from stepaudio.tokenizers.content import lost_content
 from stepaudio.types import SamplingParams, SpeechTokens, StopReason
 
-__all__ = ["LENGTH_TOLERANCE", "draw_seed", "misfit", "write_edits"]
+__all__ = [
+    "LENGTH_TOLERANCE",
+    "PATIENCE",
+    "PATIENCE_UNITS",
+    "draw_seed",
+    "is_late",
+    "misfit",
+    "write_edits",
+]
 
 #: A length this close to the asked one, relative, is as good as any.
 LENGTH_TOLERANCE = 0.08
+#: Where no length is asked for: how long a draw may become, as a multiple of the longest one that
+#: has ended and in units beyond that, before it counts as one that never ends.
+PATIENCE, PATIENCE_UNITS = 1.25, 8
 
 
 def misfit(units: int, wanted: float | None, reason: StopReason) -> float:
@@ -44,6 +56,26 @@ def misfit(units: int, wanted: float | None, reason: StopReason) -> float:
         return 0.0
     off = abs(math.log(units / wanted))
     return off if off > math.log1p(LENGTH_TOLERANCE) else 0.0
+
+
+def is_late(units: int, ended: Sequence[int], wanted: float | None) -> bool:
+    """Whether a draw that goes on need not be waited for.
+
+    Args:
+        units: that it has.
+        ended: units of the other draws that ended by themselves.
+        wanted: units asked for; None asks for no length.
+
+    Returns:
+        With a length: whether it already fits worse than one that has ended, which going on makes
+        worse still. Without: whether it has outrun :data:`PATIENCE`.
+    """
+    if not ended:
+        return False
+    if wanted is None:
+        return units > PATIENCE * max(ended) + PATIENCE_UNITS
+    fit = min(misfit(count, wanted, "end") for count in ended)
+    return units > wanted and misfit(units, wanted, "end") > fit
 
 
 def write_edits(
@@ -87,6 +119,17 @@ def write_edits(
     """
     draws = draws if sampling.temperature else 1
     rows = [i for i in range(len(prompts)) for _ in range(draws)]
+    unit = lm.spec.tokens.unit_length
+
+    def given_up(row: int, lengths: Sequence[int], reasons: Sequence[StopReason]) -> bool:
+        sample = rows[row]
+        ended = [
+            lengths[other] // unit
+            for other in range(sample * draws, (sample + 1) * draws)
+            if reasons[other] == "end" and lengths[other] >= unit
+        ]
+        return is_late(lengths[row] // unit, ended, wanted[sample])
+
     drawn, reasons = draw_codes(
         lm,
         [prompts[i] for i in rows],
@@ -94,6 +137,7 @@ def write_edits(
         sampling,
         [draw_seed(seed, number) for seed in seeds for number in range(draws)],
         run,
+        given_up,
     )
     codes: list[SpeechTokens] = []
     ends: list[StopReason] = []

@@ -7,7 +7,7 @@ batch gives what its singles give.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -130,6 +130,7 @@ def draw_codes(
     sampling: SamplingParams,
     seeds: Sequence[int],
     run: Run,
+    given_up: Callable[[int, Sequence[int], Sequence[StopReason]], bool] | None = None,
 ) -> tuple[list[SpeechTokens | GenerationError], list[StopReason]]:
     """Let the language model write all samples in step, each as it would alone.
 
@@ -140,6 +141,9 @@ def draw_codes(
         sampling: how to draw.
         seeds: per sample.
         run: clock, progress and cancellation.
+        given_up: asked after every step about every sample that is still being written: its number,
+            how many ids all samples have, and why they stopped. True cuts it there with reason
+            ``"length"``. None cuts at the limits alone.
 
     Returns:
         Codes, or what is wrong with them, and the reason of the end, per sample.
@@ -171,6 +175,11 @@ def draw_codes(
                         reasons[i] = "length"
             if "cancelled" in reasons:
                 raise CancelledError("stopped while the language model was writing")
+            if given_up is not None:
+                lengths = [len(stream) for stream in streams]
+                for i, reason in enumerate(reasons):
+                    if reason == "running" and given_up(i, lengths, reasons):
+                        reasons[i] = "length"
             report(min(count, longest))
             if "running" not in reasons:
                 break

@@ -193,11 +193,15 @@ def _steps(
     total, device = len(prompts), prompts[0].device
     reasons: list[StopReason] = ["running"] * total
     live = list(range(total))
-    longest = max(len(prompt) for prompt in prompts)
-    inputs = torch.stack([_left_pad(prompt, longest) for prompt in prompts])
+    # Several draws of one prompt read it once.
+    different: dict[tuple[int, ...], int] = {}
+    copies = [different.setdefault(tuple(p.tolist()), len(different)) for p in prompts]
+    read = [prompts[copies.index(number)] for number in range(len(different))]
+    longest = max(len(prompt) for prompt in read)
+    inputs = torch.stack([_left_pad(prompt, longest) for prompt in read])
     padding: Tensor | None = None
-    if any(len(prompt) < longest for prompt in prompts):
-        padding = torch.tensor([longest - len(p) for p in prompts], device=device)
+    if any(len(prompt) < longest for prompt in read):
+        padding = torch.tensor([longest - len(prompt) for prompt in read], device=device)
     history = torch.stack([initial_history(prompt, sampling, lm.spec) for prompt in prompts])
     cache: Any = None
     count = 0
@@ -212,6 +216,10 @@ def _steps(
             if cache is None:
                 cache = lm.new_cache(min(longest + max(limits), 2 * longest + 256))
                 logits = lm.next_logits(inputs, cache, padding)
+                if len(read) < total:
+                    rows = torch.tensor(copies, device=device)
+                    logits = logits[rows]
+                    cache.select(rows)
             else:
                 logits = lm.next_logits(inputs, cache)
         ids = sample_next(

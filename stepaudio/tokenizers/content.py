@@ -80,15 +80,11 @@ def lost_content(
     if not before.num_units or not after.num_units:
         return 1.0
     linguistic, semantic = codebooks
+    said = code_costs(before.linguistic.cpu(), after.linguistic.cpu(), linguistic)
+    sounded = code_costs(before.semantic.cpu(), after.semantic.cpu(), semantic)
     # Both on their common grid, six frames to a unit of two and three codes.
-    said = code_costs(
-        before.linguistic.cpu().repeat_interleave(3),
-        after.linguistic.cpu().repeat_interleave(3),
-        linguistic,
-    )
-    sounded = code_costs(
-        before.semantic.cpu().repeat_interleave(2),
-        after.semantic.cpu().repeat_interleave(2),
-        semantic,
+    said, sounded = (
+        costs.repeat_interleave(frames, dim=0).repeat_interleave(frames, dim=1)
+        for costs, frames in ((said, 3), (sounded, 2))
     )
     return warped_cost(((said + sounded) / 2).double().numpy())

@@ -1,23 +1,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from fakes import TOKENS, FakeLM
+from fakes import LM, TOKENS, FakeLM
 
 from stepaudio.errors import CheckpointError, GenerationError
 from stepaudio.parts import Defaults, load_defaults, write_manifest
-from stepaudio.redraw import LENGTH_TOLERANCE, draw_seed, misfit, write_edits
+from stepaudio.redraw import LENGTH_TOLERANCE, draw_seed, is_late, misfit, write_edits
 from stepaudio.result import Run
 from stepaudio.seeds import derive_seed
 from stepaudio.synthesis import write_codes
 from stepaudio.tokenizers.content import lost_content
-from stepaudio.types import SamplingParams, SpeechTokens
+from stepaudio.types import SamplingParams, SpeechTokens, StopReason, TokenStep
 
 SAMPLING = SamplingParams(temperature=3.0, max_new_tokens=60, min_new_tokens=5)
 PROMPT = [0, 1, 2]
@@ -131,6 +131,56 @@ def test_a_draw_without_a_whole_unit_is_passed_over() -> None:
             continue
         count += 1
     assert count or len(failing) == 40
+
+
+def test_who_is_late() -> None:
+    assert not is_late(500, [], 10.0)
+    assert not is_late(10, [14], 10.0)  # may still end where it should
+    assert not is_late(13, [14], 10.0)
+    assert is_late(15, [14], 10.0)
+    assert is_late(12, [7, 10], 10.0)
+    assert not is_late(9, [10], 10.0)
+    assert not is_late(108, [60, 100], None)
+    assert is_late(134, [60, 100], None)
+
+
+def test_not_waiting_changes_nothing_where_a_length_is_asked_for() -> None:
+    alone = [write(3.0, 1, [draw_seed(s, n) for s in SEEDS]) for n in range(6)]
+    kept = write(3.0, 6, SEEDS, BOOKS)
+    assert {c.num_units for c in kept} != {12}
+
+    def judge(codes: SpeechTokens) -> tuple[float, float]:
+        # 12 units are the limit: what is as long did not end by itself.
+        reason: StopReason = "length" if codes.num_units == 12 else "end"
+        return misfit(codes.num_units, 3.0, reason), lost_content(SOURCE, codes, BOOKS)
+
+    for number, one in enumerate(kept):
+        assert judge(one) == min(judge(found[number]) for found in alone)
+
+
+def test_a_draw_that_never_ends_is_not_waited_for() -> None:
+    class OneEnds(FakeLM):
+        steps = 0
+
+        def generate(self, prompts: Any, sampling: Any, **how: Any) -> Iterator[TokenStep]:
+            for count in range(sampling.max_new_tokens):
+                self.steps += 1
+                ended = count >= 20
+                code = LM.audio_offset + (count % 5 >= 2) * TOKENS.linguistic_size
+                yield TokenStep(
+                    torch.tensor([code, code]),
+                    torch.tensor([not ended, True]),
+                    ("end" if ended else "running", "running"),
+                )
+
+    for wanted, steps in ((4.0, 25), (None, 70)):
+        lm = OneEnds()
+        codes, reasons = write_edits(
+            lm, [PROMPT], [400], [SOURCE], [wanted],
+            replace(SAMPLING, max_new_tokens=400), [0], Run(), draws=2, codebooks=None,
+        )  # fmt: skip
+        assert (codes[0].num_units, reasons) == (4, ["end"])
+        assert lm.steps == steps
 
 
 def test_cut_draws_lose_against_those_that_end() -> None:
