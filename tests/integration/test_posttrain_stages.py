@@ -111,12 +111,22 @@ def test_all_stages_stopped_in_between_and_the_page(
     text = json.dumps(found)
     write_atomic(out / "result.json", lambda place: place.write_text(text, encoding="utf-8"))
     target = tmp_path / "docs" / "page.md"
+    (target.with_suffix("")).mkdir(parents=True)
+    (target.with_suffix("") / "findings.md").write_text("## What came of it\n\nNothing.\n")
     monkeypatch.setattr(sys, "argv", ["page", str(out), "-o", str(target)])
     page.main()
     told_page = target.read_text(encoding="utf-8")
-    for heading in ("Does the margin matter?", "Does reinforcement help?", "Speed", "Tokens"):
+    for heading in (
+        "What came of it",
+        "Does the margin matter?",
+        "Does reinforcement help?",
+        "Speed",
+        "Tokens",
+    ):
         assert f"## {heading}" in told_page
     assert "<audio_" in told_page
+    assert "(page/curves/ppo.png)" in told_page
+    assert (target.with_suffix("") / "curves" / "ppo.png").is_file()
     assert (target.with_suffix("") / "configs" / "ppo.toml").is_file()
     # Nobody else's business.
     assert str(tmp_path) not in (target.with_suffix("") / "configs" / "ppo.toml").read_text()

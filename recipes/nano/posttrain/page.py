@@ -1,6 +1,7 @@
 """The page of the experiment, from ``result.json`` alone.
 
-Beside the page go the settings, the logs and the result it was made from.
+Beside the page go the settings, the logs, the curves and the result it was made from. What the
+numbers mean nobody can generate: where ``findings.md`` lies among these, its text opens the page.
 
     python -m recipes.nano.posttrain.page runs/nano/posttrain -o docs/experiments/large-margin.md
 """
@@ -20,6 +21,8 @@ from stepaudio.hub import read_json, write_atomic
 
 __all__ = ["main", "page", "short_names", "verdict"]
 
+#: Trainings whose curves are shown.
+_CURVES = ("reward", "dpo", "grpo", "ppo")
 _ENDS = ("lowest", "median", "highest")
 _STEPS = ("iter0", "iter1", "iter2", "iter3")
 _NAMES = {"sft": "SFT", "dpo": "+ DPO", "grpo": "+ GRPO", "ppo": "+ PPO"}
@@ -43,18 +46,21 @@ _METRICS = (
 )
 
 
-def page(found: Mapping[str, Any]) -> str:
+def page(found: Mapping[str, Any], findings: str = "", beside: str = "") -> str:
     """The page.
 
     Args:
         found: from :func:`recipes.nano.posttrain.result.gather`.
+        findings: what somebody who read it takes from it, in Markdown.
+        beside: folder of the curves, relative to the page; without it none are shown.
 
     Returns:
         Markdown.
     """
     parts = [
-        HEAD.format(**_facts(found)), MARGIN, *_margin(found), POLICIES, *_policies(found),
-        PROMPT, *_prompt(found), JUDGES, *_judges(found), SPEED, *_speed(found), *_examples(found),
+        HEAD.format(**_facts(found)), *([findings] if findings else []), MARGIN, *_margin(found),
+        POLICIES, *_policies(found), *_curves(beside), PROMPT, *_prompt(found), JUDGES,
+        *_judges(found), SPEED, *_speed(found), *_examples(found),
     ]  # fmt: skip
     return "\n".join(parts).rstrip() + "\n"
 
@@ -237,6 +243,13 @@ def _steps(report: Mapping[str, Any], task: str, group: str) -> list[str]:
     ]
 
 
+def _curves(beside: str) -> list[str]:
+    if not beside:
+        return []
+    shown = [f"![Curves of {name}]({beside}/curves/{name}.png)" for name in _CURVES]
+    return ["Curves of the trainings:", "", "\n\n".join(shown), ""]
+
+
 def _differences(title: str, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return _table(
         (title, *(one for one, *_ in _COMPARED.values())),
@@ -278,9 +291,11 @@ def main() -> None:
     args = parser.parse_args()
     out, target = Path(args.out), Path(args.page)
     found = read_json(out / "result.json")
-    text, names = page(found), short_names(args.out, found["given"])
+    beside, names = target.with_suffix(""), short_names(args.out, found["given"])
+    notes = beside / "findings.md"
+    findings = notes.read_text(encoding="utf-8") if notes.exists() else ""
+    text = page(found, findings, beside.name)
     write_atomic(target, lambda place: place.write_text(text, encoding="utf-8"), force=True)
-    beside = target.with_suffix("")
     for file in [out / "result.json", *sorted(out.glob("configs/*.toml"))]:
         place = beside / file.relative_to(out)
         _copy(file, place)
@@ -290,7 +305,7 @@ def main() -> None:
         place.write_text(content, encoding="utf-8")
     for file in sorted(out.glob("runs/*/metrics.jsonl")):
         _copy(file, beside / "logs" / f"{file.parent.name}.jsonl")
-    for name in ("reward", "dpo", "grpo", "ppo"):
+    for name in _CURVES:
         _copy(out / "runs" / name / "curves.png", beside / "curves" / f"{name}.png")
 
 
