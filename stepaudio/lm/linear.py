@@ -1,9 +1,10 @@
-"""A linear layer that multiplies one row with all cores.
+"""A linear layer that is fast where few rows meet a matrix: a token that is written.
 
-A token that is written is one row, and its time is that of reading the weights. PyTorch gives few
-rows of float32 to MKL, which on a CPU works on them with one thread however many there are (torch
-2.13, by the computing time of each thread); oneDNN, which PyTorch brings along too, uses all of
-them and reads the same weights where they lie.
+Its time is that of reading the weights. PyTorch gives such products to MKL, which on a CPU reads
+the weights of a single row with one thread however many there are (torch 2.13), and those of a few
+rows twice as slowly as it could. oneDNN, which PyTorch brings along too, uses all threads and reads
+the same weights where they lie; for small matrices its calls are dear, and asking MKL for the
+transposed product is enough.
 """
 
 from __future__ import annotations
@@ -16,28 +17,33 @@ from torch import Tensor, nn
 
 __all__ = ["Linear", "multiply_rows"]
 
-#: Most rows that MKL multiplies with one thread.
-_FEW = 4
-#: Fewest weights whose reading takes longer than the call of another library.
-_MANY = 2**20
+#: Most rows that count as few.
+_FEW = 8
+#: Fewest weights for which oneDNN is the fastest, with several rows and with one.
+_MANY, _MANY_FOR_ONE = 2**20, 2**19
 
 
 class Linear(nn.Linear):
-    """Like :class:`torch.nn.Linear`, faster where few rows meet many weights in inference."""
+    """Like :class:`torch.nn.Linear`, faster where few rows meet the weights in inference."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply ``[..., I]`` to ``[..., O]``."""
-        few = x.numel() <= _FEW * self.in_features and self.weight.numel() >= _MANY
+        weight = self.weight
+        rows = x.numel() // self.in_features
         if (
-            few
-            and x.dtype == self.weight.dtype == torch.float32
-            and x.device.type == self.weight.device.type == "cpu"
-            and not torch.is_grad_enabled()
-            and torch.get_num_threads() > 1
-            and _onednn_works()
+            rows > _FEW
+            or torch.is_grad_enabled()
+            or not x.dtype == weight.dtype == torch.float32
+            or not x.device.type == weight.device.type == "cpu"
         ):
-            return multiply_rows(x, self.weight, self.bias)
-        return super().forward(x)
+            return super().forward(x)
+        large = weight.numel() >= (_MANY if rows > 1 else _MANY_FOR_ONE)
+        if large and torch.get_num_threads() > 1 and _onednn_works():
+            return multiply_rows(x, weight, self.bias)
+        if rows < 2:
+            return super().forward(x)
+        product = torch.mm(weight, x.reshape(rows, -1).T).T.reshape(*x.shape[:-1], -1)
+        return product if self.bias is None else product + self.bias
 
 
 def multiply_rows(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -39,6 +39,8 @@ FORBIDDEN = float("-inf")
 #: (a share above 0.1).
 _V1_WINDOW = 10
 _V1_LIMIT = 2
+#: Most likely ids among which a nucleus is looked for before all are sorted.
+_HEAD = 256
 
 
 def published_v1() -> SamplingParams:
@@ -161,12 +163,28 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     """
     if p >= 1:
         return logits
-    ordered, order = logits.sort(descending=True, stable=True)
-    mass = ordered.softmax(-1)
-    before = mass.cumsum(-1) - mass
-    dropped = before >= p
+    mass = logits.softmax(-1)
+    # Nearly always the nucleus is among the most likely few, which are found without sorting all.
+    ordered, order = logits.topk(min(_HEAD, logits.shape[-1]))
+    kept = _before(mass, order) < p
+    kept[:, 0] = True
+    last = kept.sum(-1, keepdim=True) - 1
+    least = ordered.gather(1, last)
+    result = logits.masked_fill(logits < least, FORBIDDEN)
+    # Among ids as likely as the last one the lowest count first, which only sorting tells.
+    complete = (result > FORBIDDEN).sum(-1, keepdim=True) == last + 1
+    if bool((complete & ~kept[:, -1:]).all()):
+        return result
+    order = logits.argsort(descending=True, stable=True)
+    dropped = _before(mass, order) >= p
     dropped[:, 0] = False
     return logits.masked_fill(torch.zeros_like(dropped).scatter(1, order, dropped), FORBIDDEN)
+
+
+def _before(mass: Tensor, order: Tensor) -> Tensor:
+    """Mass of all ids that come before each, ``[B, K]``."""
+    mass = mass.gather(1, order)
+    return mass.cumsum(-1) - mass
 
 
 def draw(logits: Tensor, generators: Sequence[torch.Generator]) -> Tensor:

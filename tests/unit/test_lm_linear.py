@@ -34,7 +34,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("rows", [1, 4, 5])
+@pytest.mark.parametrize("rows", [1, 8, 9])
 def test_few_rows_of_many_weights_go_to_all_threads(
     two_threads: None, calls: list[int], rows: int, bias: bool
 ) -> None:
@@ -44,8 +44,32 @@ def test_few_rows_of_many_weights_go_to_all_threads(
     layer, x = Linear(1024, 1024, bias=bias), torch.randn(rows, 1, 1024)
     with torch.inference_mode():
         found = layer(x)
-    assert calls == ([rows] if rows <= 4 else [])
+    assert calls == ([rows] if rows <= 8 else [])
     assert_close(found, functional.linear(x, layer.weight, layer.bias), 1e-5)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3), (4, 1), (2, 4), (3, 3), (0, 1)])
+def test_few_weights_are_multiplied_the_same(
+    calls: list[int], shape: tuple[int, int], bias: bool
+) -> None:
+    torch.manual_seed(0)
+    layer, x = Linear(12, 20, bias=bias), torch.randn(*shape, 12)
+    with torch.inference_mode():
+        found = layer(x)
+    assert found.shape == (*shape, 20)
+    assert_close(found, functional.linear(x, layer.weight, layer.bias), 1e-6)
+    assert calls == []
+
+
+def test_one_row_goes_to_all_threads_earlier(two_threads: None, calls: list[int]) -> None:
+    if not linear._onednn_works():
+        pytest.skip("this PyTorch has no oneDNN; the layer is the usual one")
+    layer = Linear(512, 1024)
+    with torch.inference_mode():
+        for rows in (1, 2):
+            layer(torch.randn(rows, 512))
+    assert calls == [1]
 
 
 def test_everything_else_is_as_ever(two_threads: None, calls: list[int]) -> None:
