@@ -10,8 +10,8 @@ OBSTACLES = {
         "Decoding beside Hugging Face",
         "Both sides read the same weights once per token, so only the way of reading and what "
         "comes on top can differ. PyTorch gives a single float32 row to MKL, which works on it "
-        "with one thread; `stepaudio.lm.linear` gives it to oneDNN, which takes all, from a "
-        "million weights per layer. The layers of `nano` are a tenth of that: its token is some "
+        "with one thread; `stepaudio.lm.linear` gives it to oneDNN, which takes all, from half a "
+        "million weights per layer. The layers inside `nano` are smaller: its token is some "
         "sixty small calls, and calling them costs more than reading. Without compiled code of "
         "our own, or `torch.compile`, which needs a compiler on the user's machine and a minute "
         "at the start, these calls stay.",

@@ -224,25 +224,13 @@ def flow_loss(decoder: TokenFlowDecoder) -> Callable[[Batch, float], dict[str, T
     return loss
 
 
-def main() -> None:
-    """Train and write the decoder's folder."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("features", nargs="+")
-    parser.add_argument("-o", "--out", required=True)
-    parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--prior-minutes", type=float, default=10.0, help="of the token encoder")
-    Machine.add_arguments(parser)
-    args = parser.parse_args()
-    machine = Machine.from_arguments(args)
-    torch.manual_seed(0)
-    rows = Rows(args.features)
-    decoder = TokenFlowDecoder(FlowConfig.nano())
-    out = Path(args.out)
-    start_embeddings(decoder, out.parent)
-    decoder.get_buffer("average").copy_(rows.mean(np.random.default_rng(0), decoder, 400))
+def train_prior(
+    decoder: TokenFlowDecoder, rows: Rows, out: Path, minutes: float, machine: Machine
+) -> None:
+    """Train the token encoder alone, against the mel: a third of the cost of a whole step."""
     decoder.to(machine.device)
 
-    def draw_prior(rng: np.random.Generator, progress: float) -> Batch:
+    def draw(rng: np.random.Generator, progress: float) -> Batch:
         drawn = [rows.alone(rng, 33) for _ in range(12 * machine.scale)]
         mels = [decoder.relative_mel(mel, decoder.average_mel(mel.T)) for _, mel in drawn]
         return {
@@ -251,8 +239,7 @@ def main() -> None:
             "mel": pad_sequence(mels, batch_first=True),
         }
 
-    def prior(batch: Batch, progress: float) -> dict[str, Tensor]:
-        """The token encoder alone, against the mel: a third of the cost of a whole step."""
+    def loss(batch: Batch, progress: float) -> dict[str, Tensor]:
         mu, mask = decoder.encode_tokens(batch["pairs"], batch["lengths"])
         return {"loss": masked_mean((mu - batch["mel"]).abs(), mask)}
 
@@ -261,15 +248,33 @@ def main() -> None:
         "encoder": decoder.encoder,
         "projection": decoder.encoder_proj,
     }
-    run(
-        out=out / "prior", models=encoder, draw=draw_prior, loss=prior, minutes=args.prior_minutes,
-        lr=1.5e-3, machine=machine,
-    )  # fmt: skip
+    run(out=out, models=encoder, draw=draw, loss=loss, minutes=minutes, lr=1.5e-3, machine=machine)
 
+
+def main() -> None:
+    """Train and write the decoder's folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("features", nargs="+")
+    parser.add_argument("-o", "--out", required=True)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--prior-minutes", type=float, default=10.0, help="of the token encoder")
+    parser.add_argument("--start", help="folder of a decoder to go on from, without a prior")
+    Machine.add_arguments(parser)
+    args = parser.parse_args()
+    machine = Machine.from_arguments(args)
+    torch.manual_seed(0)
+    rows, out = Rows(args.features), Path(args.out)
+    if args.start:
+        decoder = TokenFlowDecoder.from_pretrained(args.start).train()
+    else:
+        decoder = TokenFlowDecoder(FlowConfig.nano())
+        start_embeddings(decoder, out.parent)
+        decoder.get_buffer("average").copy_(rows.mean(np.random.default_rng(0), decoder, 400))
+        train_prior(decoder, rows, out / "prior", args.prior_minutes, machine)
     run(
         out=out, models={"decoder": decoder}, draw=draw_rows(rows, machine.scale),
-        loss=flow_loss(decoder), minutes=args.minutes, lr=1e-3, machine=machine,
-        muon=("decoder.decoder.", "decoder.encoder."),
+        loss=flow_loss(decoder), minutes=args.minutes, lr=8e-4 if args.start else 1e-3,
+        machine=machine, muon=("decoder.decoder.", "decoder.encoder."),
         on_save=lambda: decoder.save_pretrained(out / "model", force=True),
     )  # fmt: skip
 
