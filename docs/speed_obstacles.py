@@ -83,7 +83,8 @@ NEVER_MEASURED = (
     "slower in it than in float32 (see the prompt's time in [small machines](small-machines.md)), "
     "so 3 times float32 is out of reach there.",
     "**Fewer steps.** `steps` and `guidance` are arguments, and the embedded model takes 4 steps "
-    "without guidance. [Quality by the number of steps](experiments/nano.md) says that one would do.",
+    "without guidance. [Quality by the number of steps](experiments/nano.md) says that one would "
+    "do.",
     "**TRL.** Its PPO step is a row of `benchmarks/compare.py` where TRL is installed.",
 )
 
