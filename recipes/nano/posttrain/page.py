@@ -46,13 +46,13 @@ _METRICS = (
 )
 
 
-def page(found: Mapping[str, Any], findings: str = "", beside: str = "") -> str:
+def page(found: Mapping[str, Any], findings: str, beside: str) -> str:
     """The page.
 
     Args:
         found: from :func:`recipes.nano.posttrain.result.gather`.
-        findings: what somebody who read it takes from it, in Markdown.
-        beside: folder of the curves, relative to the page; without it none are shown.
+        findings: what somebody who read it takes from it, in Markdown; may be empty.
+        beside: folder of the curves, relative to the page.
 
     Returns:
         Markdown.
@@ -244,8 +244,6 @@ def _steps(report: Mapping[str, Any], task: str, group: str) -> list[str]:
 
 
 def _curves(beside: str) -> list[str]:
-    if not beside:
-        return []
     shown = [f"![Curves of {name}]({beside}/curves/{name}.png)" for name in _CURVES]
     return ["Curves of the trainings:", "", "\n\n".join(shown), ""]
 
