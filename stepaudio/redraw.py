@@ -137,7 +137,7 @@ def write_edits(
         sampling,
         [draw_seed(seed, number) for seed in seeds for number in range(draws)],
         run,
-        given_up,
+        given_up if draws > 1 else None,  # one draw is waited for
     )
     codes: list[SpeechTokens] = []
     ends: list[StopReason] = []
