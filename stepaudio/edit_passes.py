@@ -19,6 +19,7 @@ from stepaudio.cutting import sound_units
 from stepaudio.edits import Edit
 from stepaudio.errors import EditError
 from stepaudio.offload import working
+from stepaudio.parts import RECORDING_EDITS
 from stepaudio.pipeline_base import Pipeline
 from stepaudio.prompts import encode_edit_prompt
 from stepaudio.redraw import write_edits
@@ -28,6 +29,7 @@ from stepaudio.spans import Cut, find_cut, splice
 from stepaudio.synthesis import check_room, check_settings
 from stepaudio.tokenizers.interleave import to_text
 from stepaudio.types import SamplingParams, SpeechTokens, VoicePrompt
+from stepaudio.voice import with_timbre
 
 __all__ = ["EditPasses", "Job", "Settings", "pass_seed"]
 
@@ -149,7 +151,9 @@ class EditPasses(Pipeline):
                     seed=pass_seed(jobs[i].seed, number + 1),
                 )
         for i, cut in enumerate(cuts):
-            joined, place = splice(wholes[i], cut, results[i].audio)
+            joined, place = splice(
+                wholes[i], cut, results[i].audio, spoken=not self._is_direct(jobs[i])
+            )
             results[i] = replace(results[i], audio=joined, span=place)
         timings = run.share(count)
         return [
@@ -196,6 +200,39 @@ class EditPasses(Pipeline):
         self, jobs: Sequence[Job], settings: Settings, run: Run
     ) -> list[tuple[EditResult, int]]:
         """Every edit once, and the units put in; timings are left to the caller."""
+        written = [i for i, job in enumerate(jobs) if not self._is_direct(job)]
+        done = dict(
+            zip(written, self._write([jobs[i] for i in written], settings, run), strict=True)
+        )
+        return [done[i] if i in done else self._direct(job, run) for i, job in enumerate(jobs)]
+
+    def _is_direct(self, job: Job) -> bool:
+        """Whether the recording itself is changed, and nothing is written."""
+        return job.edit.kind in self.defaults.on_recording
+
+    def _direct(self, job: Job, run: Run) -> tuple[EditResult, int]:
+        """The recording itself, changed. Nothing in it is synthetic, so nothing is marked."""
+        audio = RECORDING_EDITS[job.edit.kind](job.audio)
+        with run.stage("tokenize", 1), working(self.parts.tokenizer):
+            before, after = self.parts.tokenizer.encode([job.audio, audio])
+        result = EditResult(
+            audio=audio,
+            tokens=after,
+            text=job.text,
+            edits=(job.edit,),
+            stop_reason="end",
+            seed=job.seed,
+            timings={},
+            length_ratio=None,
+        )
+        return result, before.num_units
+
+    def _write(
+        self, jobs: Sequence[Job], settings: Settings, run: Run
+    ) -> list[tuple[EditResult, int]]:
+        """What :meth:`_pass` gives of edits that the language model writes."""
+        if not jobs:
+            return []
         ready, codebooks = self._prepare(jobs, settings, run)
         seeds = [job.seed for job in jobs]
         ratios = [self.defaults.speeds.get(job.edit.published_label) for job in jobs]
@@ -215,7 +252,7 @@ class EditPasses(Pipeline):
             draws=self.defaults.draws,
             codebooks=codebooks,
         )
-        voices = [one.voice for one in ready]
+        voices = [self._spoken_in(one, job) for one, job in zip(ready, jobs, strict=True)]
         sounds = self._render(outputs, voices, seeds, run, settings.steps, settings.guidance)
         return [
             (
@@ -234,6 +271,11 @@ class EditPasses(Pipeline):
             )
             for i, job in enumerate(jobs)
         ]
+
+    def _spoken_in(self, ready: _Ready, job: Job) -> VoicePrompt:
+        """The voice of the result."""
+        timbre = self.defaults.timbres.get(job.edit.published_label)
+        return with_timbre(ready.voice, timbre) if timbre else ready.voice
 
     def _codebooks(self) -> tuple[Tensor, Tensor] | None:
         """Copies on the CPU, because the tokenizer may be freed before the draws are there."""
@@ -261,11 +303,17 @@ class EditPasses(Pipeline):
                 text=before.text,
                 seed=pass_seed(first.seed, number + 1),
             )
+        if self._is_direct(job):
+            result, units = self._direct(job, run)
+            yield result.audio
+            return replace(
+                result, timings=run.share(1), length_ratio=result.tokens.num_units / units
+            )
         (ready,), _ = self._prepare([job], settings, run)
         spoken = yield from self._speak(
             ready.prompt,
             ready.limit,
-            ready.voice,
+            self._spoken_in(ready, job),
             settings.sampling,
             job.seed,
             run,

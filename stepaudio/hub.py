@@ -13,7 +13,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
 
 import safetensors
 import safetensors.torch
@@ -439,6 +439,9 @@ def config_from_dict(config_class: type[T], values: Mapping[str, Any], source: o
         hint = hints[name]
         if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
             return config_from_dict(hint, value, source)  # type: ignore[arg-type]
+        kind = get_args(hint)[-1] if get_args(hint) else None  # of the values of a mapping
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+            return {key: config_from_dict(kind, v, source) for key, v in value.items()}
         return _tuples(value)
 
     try:

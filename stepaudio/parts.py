@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from stepaudio.audio import Audio
 from stepaudio.decoder.bigvgan import BigVGANVocoder
 from stepaudio.decoder.flow import TokenFlowDecoder
 from stepaudio.decoder.griffin_lim import GriffinLim
@@ -34,10 +35,13 @@ from stepaudio.interfaces import (
 )
 from stepaudio.lm.quantize import Bits
 from stepaudio.lm.step1 import Step1LM
+from stepaudio.noise import suppress_noise
+from stepaudio.pauses import cut_pauses
 from stepaudio.prompts import Layout
 from stepaudio.tokenizers.dual import DualCodebookTokenizer
 from stepaudio.tokenizers.text import EOT, SentencePieceText
 from stepaudio.types import MelSpec, SamplingParams, TokenSpec
+from stepaudio.voice import Timbre
 
 __all__ = [
     "KINDS",
@@ -100,6 +104,13 @@ class Parts:
     speaker: SpeakerEncoder
 
 
+#: Kinds of edits that need no new sound.
+RECORDING_EDITS: Mapping[str, Callable[[Audio], Audio]] = {
+    "denoise": suppress_noise,
+    "trim_silence": cut_pauses,
+}
+
+
 @dataclass(frozen=True)
 class Defaults:
     """How a model wants to be run unless the caller says otherwise.
@@ -114,6 +125,11 @@ class Defaults:
             :mod:`stepaudio.redraw`.
         speeds: length relative to the input that speed edits were taught, by the label of the
             prompt, such as ``{"faster": 0.77}``; what is not named has no length to miss.
+        timbres: colour of the voice an edit is spoken in, by the label of the prompt, such as
+            ``{"child": Timbre(formants=1.1)}``; for a decoder that takes it from its voice prompt
+            whatever the codes say, see :func:`stepaudio.voice.with_timbre`.
+        on_recording: kinds of edits that are made on the recording itself, by
+            :data:`RECORDING_EDITS`, instead of being written anew: they lose no word.
     """
 
     sampling: SamplingParams = field(default_factory=lambda: SamplingParams(max_new_tokens=8192))
@@ -123,12 +139,19 @@ class Defaults:
     max_length_ratio: float = 3.0
     draws: int = 1
     speeds: Mapping[str, float] = field(default_factory=dict)
+    timbres: Mapping[str, Timbre] = field(default_factory=dict)
+    on_recording: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.draws < 1:
             raise ValueError(f"draws is {self.draws} but must be 1 or more")
         if not all(isinstance(v, int | float) and v > 0 for v in self.speeds.values()):
             raise ValueError(f"speeds must be above 0, not {dict(self.speeds)}")
+        if unknown := set(self.on_recording) - set(RECORDING_EDITS):
+            raise ValueError(
+                f"only {sorted(RECORDING_EDITS)} can be done on the recording itself, "
+                f"not {sorted(unknown)}"
+            )
 
 
 def check_fit(parts: Parts) -> None:

@@ -87,7 +87,9 @@ def find_cut(audio: Audio, span: tuple[float, float], unit: Fraction) -> Cut:
     return cut
 
 
-def splice(audio: Audio, cut: Cut, new: Audio) -> tuple[Audio, tuple[float, float]]:
+def splice(
+    audio: Audio, cut: Cut, new: Audio, *, spoken: bool = True
+) -> tuple[Audio, tuple[float, float]]:
     """Put a new part into a recording.
 
     The ends are cross-faded at equal power, see :func:`cross_fade`. Voices are made from recordings
@@ -98,6 +100,7 @@ def splice(audio: Audio, cut: Cut, new: Audio) -> tuple[Audio, tuple[float, floa
         audio: the old recording.
         cut: what is replaced.
         new: takes its place; of any rate and length.
+        spoken: ``new`` was made in the voice of ``audio``; False leaves its level alone.
 
     Returns:
         ``len(audio) - (last - first) + len(new)`` samples, ``new`` at the rate of ``audio``; those
@@ -105,7 +108,8 @@ def splice(audio: Audio, cut: Cut, new: Audio) -> tuple[Audio, tuple[float, floa
         is new.
     """
     part = new.resample(audio.sample_rate).samples
-    part = part * _level(audio, part)
+    if spoken:
+        part = part * _level(audio, part)
     old = audio.samples
     fade = min(_fade(audio), (cut.last - cut.first) // 2, len(part) // 2)
     joined = torch.cat(

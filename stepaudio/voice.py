@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from stepaudio.audio import Audio
@@ -19,17 +22,29 @@ from stepaudio.decoder.mel import log_mel
 from stepaudio.errors import AudioError, CheckpointError, SpecMismatchError
 from stepaudio.hub import config_from_dict, load_tensors, write_atomic
 from stepaudio.interfaces import SpeakerEncoder
+from stepaudio.mel_filters import hz_to_mel, mel_to_hz
 from stepaudio.offload import working
 from stepaudio.tokenizers.preprocess import TOKEN_RATE, limit_peak, resample
 from stepaudio.types import FlowSpec, MelSpec, SpeechTokens, TokenSpec, VoicePrompt
 
-__all__ = ["check_voice", "embed_voice", "load_voice", "make_voice", "save_voice"]
+__all__ = [
+    "Timbre",
+    "check_voice",
+    "embed_voice",
+    "load_voice",
+    "make_voice",
+    "save_voice",
+    "with_timbre",
+]
 
 _FORMAT = "stepaudio voice 1"
 _TENSORS = {"linguistic", "semantic", "mel", "speaker"}
 
 #: Below this no speaker embedding has a standard deviation.
 MIN_SECONDS = 0.05
+
+#: Decibels of one unit of the natural logarithm of a magnitude.
+_DB_OF_E = 20 / math.log(10)
 
 
 def make_voice(
@@ -84,6 +99,62 @@ def embed_voice(audio: Audio, speaker: SpeakerEncoder) -> Tensor:
     samples = resample(limit_peak(audio.samples), audio.sample_rate, TOKEN_RATE)
     with working(speaker):
         return speaker.embed(Audio(samples, TOKEN_RATE)).cpu()
+
+
+@dataclass(frozen=True)
+class Timbre:
+    """How the colour of a voice changes, whatever it says.
+
+    Attributes:
+        formants: formant frequencies relative to the voice's own; above 1 for a shorter vocal
+            tract.
+        tilt_db: what 4 kHz gains over 500 Hz, evenly per octave from 125 Hz to 8 kHz.
+        gain_db: level.
+
+    Raises:
+        ValueError: formants are not above 0, or a number is not finite.
+    """
+
+    formants: float = 1.0
+    tilt_db: float = 0.0
+    gain_db: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.formants > 0 or not all(math.isfinite(x) for x in dataclasses.astuple(self)):
+            raise ValueError(f"formants must be above 0 and all of it finite, not {self}")
+
+
+def with_timbre(voice: VoicePrompt, timbre: Timbre) -> VoicePrompt:
+    """The voice in another colour.
+
+    A decoder whose codes tell the mel relative to the recording's average takes that average from
+    the voice prompt, and with it formants, tilt and level: no codes can change them. So the mel of
+    the prompt is changed. Harmonics move with the formants where the mel resolves them, and so does
+    the pitch, though by less. Codes and speaker embedding stay: the decoder shall still know what
+    was said in the prompt, and by whom.
+
+    Args:
+        voice: to change.
+        timbre: how.
+
+    Returns:
+        The changed voice.
+    """
+    spec, bands = voice.mel_spec, voice.mel.shape[0]
+    low = hz_to_mel(spec.fmin)
+    step = (hz_to_mel(spec.fmax or spec.sample_rate / 2) - low) / (bands + 1)
+    centres = mel_to_hz(low + step * torch.arange(1, bands + 1, dtype=torch.float64))
+    heard = [hz_to_mel(hz / timbre.formants) for hz in centres.tolist()]
+    place = ((torch.tensor(heard, dtype=torch.float64) - low) / step - 1).clamp(
+        0, bands - 1
+    )  # beyond: the last band
+    below = place.floor().long().clamp(max=bands - 2)
+    octaves = (centres.clamp(125.0, 8000.0) / 500.0).log2()
+    gain = (timbre.gain_db + timbre.tilt_db * octaves / 3.0) / _DB_OF_E
+    share, gain = ((x[:, None]).to(voice.mel) for x in (place - below, gain))
+    below = below.to(voice.mel.device)
+    mel = voice.mel[below] * (1 - share) + voice.mel[below + 1] * share + gain
+    return dataclasses.replace(voice, mel=mel)
 
 
 def check_voice(voice: VoicePrompt, spec: FlowSpec) -> None:

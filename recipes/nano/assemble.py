@@ -17,12 +17,13 @@ from stepaudio.decoder.istft import ISTFTVocoder
 from stepaudio.decoder.speaker import CAMPPlus
 from stepaudio.hub import Pretrained
 from stepaudio.lm.step1 import Step1LM
-from stepaudio.parts import Defaults, Parts, save_parts
+from stepaudio.parts import RECORDING_EDITS, Defaults, Parts, save_parts
 from stepaudio.tokenizers.dual import DualCodebookConfig, DualCodebookTokenizer
 from stepaudio.tokenizers.linguistic import LinguisticTokenizer
 from stepaudio.tokenizers.semantic import SemanticTokenizer
 from stepaudio.tokenizers.text import SentencePieceText
 from stepaudio.types import SamplingParams
+from stepaudio.voice import Timbre
 
 __all__ = ["assemble"]
 
@@ -63,14 +64,23 @@ def storage(name: str) -> torch.dtype:
 DRAWS = 4
 
 
+#: What the codes cannot say, because they are relative to the recording's average: the vocal tract,
+#: and that a whisper has little below 500 Hz and higher formants.
+TIMBRES = {
+    "child": Timbre(formants=1.1),
+    "older": Timbre(formants=0.92),
+    "whisper": Timbre(formants=1.05, tilt_db=8.0),
+}
+
+
 def main() -> None:
     """Write the folder and say how large it is."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs")
     parser.add_argument("-o", "--out", required=True)
-    parser.add_argument("--start", type=float, default=0.6, help="time the flow begins at")
-    parser.add_argument("--temperature", type=float, default=0.3, help="of the flow's noise")
-    parser.add_argument("--steps", type=int, default=4, help="of the flow's solver")
+    parser.add_argument("--start", type=float, default=0.4, help="time the flow begins at")
+    parser.add_argument("--temperature", type=float, default=0.0, help="of the flow's noise")
+    parser.add_argument("--steps", type=int, default=2, help="of the flow's solver")
     parser.add_argument("--guidance", type=float, default=0.0, help="of the flow")
     args = parser.parse_args()
     parts, out = assemble(Path(args.runs)), Path(args.out)
@@ -83,6 +93,7 @@ def main() -> None:
     defaults = Defaults(
         sampling=sampling, guidance=args.guidance, max_length_ratio=2.0, draws=DRAWS,
         speeds={k.removeprefix("speed:"): 1 / c.rate for k, c in CHANGES.items() if "speed:" in k},
+        timbres=TIMBRES, on_recording=tuple(RECORDING_EDITS),
     )  # fmt: skip
     save_parts(parts, out, defaults=defaults, force=True)
     for role in ("tokenizer", "lm", "flow", "vocoder", "speaker"):

@@ -18,8 +18,10 @@ import stepaudio
 from stepaudio import Audio, Edit, EditPipeline, Parts, TTSPipeline
 from stepaudio.decoder.griffin_lim import GriffinLim
 from stepaudio.errors import CheckpointError, EditError, OutputExistsError, PromptError
+from stepaudio.noise import suppress_noise
 from stepaudio.result import STAGES
 from stepaudio.types import VoicePrompt
+from stepaudio.voice import Timbre
 
 TEXT = "see you tomorrow"
 EDITS = [
@@ -145,6 +147,59 @@ def test_the_text_of_inserted_sounds_moves_on(pipe: EditPipeline, sound: Audio) 
     edit = Edit.paralinguistic("see [Sigh] you")
     results = list(pipe.iterate(sound, edit, text="see you", n=2, seed=1))
     assert [result.text for result in results] == [edit.text, edit.text]
+
+
+def test_silence_can_be_cut_instead_of_written(parts: Parts) -> None:
+    """Where a model wants it so: what is left is the recording, unmarked, at its own rate."""
+    pipe = EditPipeline(parts, defaults=replace(debug.DEFAULTS, on_recording=("trim_silence",)))
+    generator = torch.Generator().manual_seed(0)
+    loud, quiet = (torch.randn(22050, generator=generator) * level for level in (0.2, 1e-4))
+    slow = Audio(torch.cat([quiet, loud, quiet, loud]).clamp(-1, 1), 22050)
+    plain, cut = pipe.edit(
+        [slow, slow], [Edit.emotion("happy"), Edit.trim_silence()], text="hi", seed=3
+    )
+    assert cut.audio.sample_rate == 22050
+    assert torch.equal(cut.audio.samples[-22050:], slow.samples[-22050:])
+    assert 2.0 < cut.audio.seconds < 2.5
+    units = [pipe.tokenize(audio).num_units for audio in (slow, cut.audio)]
+    assert cut.length_ratio == units[1] / units[0] < 0.9
+    assert (cut.watermark, cut.stop_reason, cut.edits) == (None, "end", (Edit.trim_silence(),))
+    assert cut.provenance is not None
+    # The others of a batch are written as they are alone.
+    assert_same(plain, pipe.edit(slow, Edit.emotion("happy"), text="hi", seed=3))
+    with pipe.stream(slow, Edit.trim_silence(), seed=3) as stream:
+        assert torch.equal(next(stream).samples, cut.audio.samples)
+    part = pipe.edit(slow, Edit.trim_silence(), span=(0.0, 2.4), seed=3)
+    assert part.span is not None
+    after = round(1.2 * 22050)
+    assert torch.equal(part.audio.samples[-after:], slow.samples[-after:])
+    assert part.audio.seconds < slow.seconds - 0.5
+
+
+def test_noise_can_be_taken_from_the_recording_itself(parts: Parts, sound: Audio) -> None:
+    pipe = EditPipeline(parts, defaults=replace(debug.DEFAULTS, on_recording=("denoise",)))
+    cleaner = pipe.edit(sound, Edit.denoise(), seed=1)
+    assert torch.equal(cleaner.audio.samples, suppress_noise(sound).samples)
+    assert cleaner.watermark is None
+    # Trimming is still written.
+    assert pipe.edit(sound, Edit.trim_silence(), seed=1).watermark is not None
+    with pytest.raises(ValueError, match="can be done on the recording itself"):
+        replace(debug.DEFAULTS, on_recording=("emotion",))
+
+
+def test_a_label_may_ask_for_another_timbre(
+    pipe: EditPipeline, parts: Parts, sound: Audio, tmp_path: Path
+) -> None:
+    """The codes are the same, the voice they are spoken in is not."""
+    child = Edit.style("child")
+    short = EditPipeline(parts, defaults=replace(debug.DEFAULTS, timbres={"child": Timbre(1.3)}))
+    before, after = (p.edit(sound, child, text="hi", seed=5) for p in (pipe, short))
+    assert same_tokens(before.tokens, after.tokens)
+    assert not torch.equal(before.audio.samples, after.audio.samples)
+    happy = Edit.emotion("happy")
+    assert_same(*(p.edit(sound, happy, text="hi", seed=5) for p in (pipe, short)))
+    kept = EditPipeline.from_pretrained(short.save_pretrained(tmp_path / "short"))
+    assert kept.defaults == short.defaults
 
 
 def test_resynthesis(pipe: EditPipeline, sound: Audio) -> None:
