@@ -82,9 +82,8 @@ NEVER_MEASURED = (
     "**Flow and vocoder in bfloat16.** On a CPU without bfloat16 instructions large products are "
     "slower in it than in float32 (see the prompt's time in [small machines](small-machines.md)), "
     "so 3 times float32 is out of reach there.",
-    "**Fewer steps.** `steps` and `guidance` are arguments, and the embedded model takes 4 steps "
-    "without guidance. [Quality by the number of steps](experiments/nano.md) says that one would "
-    "do.",
+    "**Fewer steps.** `steps` and `guidance` are arguments, and the embedded model takes 2 steps "
+    "without guidance: [quality by steps, start and noise](experiments/nano.md).",
     "**TRL.** Its PPO step is a row of `benchmarks/compare.py` where TRL is installed.",
 )
 
