@@ -6,8 +6,9 @@ of their length. Up to :data:`WHOLE_SECONDS` nothing is cut.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
@@ -23,6 +24,8 @@ __all__ = [
     "Part",
     "WHOLE_SECONDS",
     "cut_at_pauses",
+    "join_codes",
+    "share_words",
     "sound_units",
     "voice_stretch",
 ]
@@ -36,6 +39,8 @@ VOICE_SECONDS = 15.0
 
 # Loudness is looked at in steps of one unit of codes.
 _STEP = 0.12
+# A border after a punctuation mark may be this many letters further away.
+_PAUSED = 6
 # What lies this far below the loudest step adds nothing to a voice.
 _FLOOR_DB = 40.0
 
@@ -71,26 +76,33 @@ class Part(NamedTuple):
     audio: Audio
 
 
-def cut_at_pauses(tokens: SpeechTokens, audio: Audio) -> list[Part]:
+def cut_at_pauses(
+    tokens: SpeechTokens,
+    audio: Audio,
+    *,
+    whole: float = WHOLE_SECONDS,
+    longest_part: float = PART_SECONDS,
+) -> list[Part]:
     """Cut a recording and its codes into parts, between two units, where it is quiet.
 
     Args:
         tokens: codes of the whole recording.
         audio: the recording.
+        whole: seconds up to which nothing is cut, at least ``longest_part``.
+        longest_part: seconds, at least four units.
 
     Returns:
-        All of it up to :data:`WHOLE_SECONDS`; else parts of half to a whole of
-        :data:`PART_SECONDS`, in order, whose codes have no gap or overlap. What tokenizers drop
-        at both ends is in no part.
+        All of it up to ``whole``; else parts of half to a whole of ``longest_part``, in order,
+        whose codes have no gap or overlap. What tokenizers drop at both ends is in no part.
     """
-    if tokens.seconds <= WHOLE_SECONDS:
+    if tokens.seconds <= whole:
         return [Part(tokens, audio)]
     units, spec = tokens.num_units, tokens.spec
     begin = _before_first_unit(tokens, audio)
     power = _power(audio, units, start=begin)
     # What sounds around the end of unit ``u``.
     around = power[:-1] + power[1:]
-    longest = int(Fraction(PART_SECONDS) / spec.unit_seconds)
+    longest = int(Fraction(longest_part) / spec.unit_seconds)
     shortest = longest // 2
     cuts = [0]
     while (left := units - cuts[-1]) > longest:
@@ -108,6 +120,58 @@ def cut_at_pauses(tokens: SpeechTokens, audio: Audio) -> list[Part]:
         end = min(begin + stop * _STEP, audio.seconds)
         parts.append(Part(codes, audio.clip(begin + start * _STEP, end)))
     return parts
+
+
+def join_codes(parts: Sequence[SpeechTokens]) -> SpeechTokens:
+    """Codes one after the other.
+
+    Args:
+        parts: of whole units, at least one, all of the same codebooks.
+
+    Returns:
+        The codes of all.
+    """
+    linguistic = torch.cat([part.linguistic for part in parts])
+    return SpeechTokens(linguistic, torch.cat([p.semantic for p in parts]), parts[0].spec)
+
+
+def share_words(text: str, shares: Sequence[float]) -> list[str]:
+    """Which words belong to which part, where nobody knows when they are said.
+
+    Speech takes about as long as its letters, and people pause where there is a comma: each border
+    is the one between two words that is nearest in letters, a few letters further away where one
+    of a pause is.
+
+    Args:
+        text: the words of the whole. In a text without spaces of a script without capitals, such
+            as Chinese, every character counts as a word.
+        shares: lengths of the parts, in any unit.
+
+    Returns:
+        The words of each part, none of them empty; the whole text and then nothing where there are
+        fewer words than parts, and nothing at all where there are no words.
+    """
+    words, between = text.split(), " "
+    if len(words) == 1 and text.lower() == text.upper():
+        words, between = list(text.strip()), ""
+    if len(words) < len(shares):
+        return [text, *[""] * (len(shares) - 1)]
+    letters = list(accumulate(len(word) for word in words))
+    borders, past = [0], 0.0
+    for number, share in enumerate(shares[:-1]):
+        past += share / sum(shares)
+        # Every later part needs a word, too.
+        choice = range(borders[-1] + 1, len(words) - (len(shares) - 1 - number) + 1)
+        borders.append(
+            min(
+                choice,
+                key=lambda border: (
+                    abs(letters[border - 1] - past * letters[-1])
+                    - _PAUSED * (not words[border - 1][-1].isalnum())
+                ),
+            )
+        )
+    return [between.join(words[a:b]) for a, b in pairwise([*borders, len(words)])]
 
 
 def sound_units(audio: Audio, spec: TokenSpec) -> int:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from stepaudio.audio import Audio
-from stepaudio.cutting import sound_units
+from stepaudio.cutting import cut_at_pauses, join_codes, share_words, sound_units
 from stepaudio.edits import Edit
 from stepaudio.errors import EditError
 from stepaudio.offload import working
@@ -28,7 +28,7 @@ from stepaudio.seeds import derive_seed
 from stepaudio.spans import Cut, find_cut, splice
 from stepaudio.synthesis import check_room, check_settings
 from stepaudio.tokenizers.interleave import to_text
-from stepaudio.types import SamplingParams, SpeechTokens, VoicePrompt
+from stepaudio.types import SamplingParams, SpeechTokens, StopReason, VoicePrompt
 from stepaudio.voice import with_timbre
 
 __all__ = ["EditPasses", "Job", "Settings", "pass_seed"]
@@ -82,6 +82,24 @@ class _Ready(NamedTuple):
     prompt: list[int]
     limit: int
     voice: VoicePrompt
+
+
+class _Row(NamedTuple):
+    """What the language model edits at once: a recording, or a part of it.
+
+    Attributes:
+        entered: its codes.
+        prompt: ids.
+        limit: most new ids.
+        wanted: units asked for; None asks for no length.
+        seed: of its first draw.
+    """
+
+    entered: SpeechTokens
+    prompt: list[int]
+    limit: int
+    wanted: float | None
+    seed: int
 
 
 class EditPasses(Pipeline):
@@ -172,7 +190,7 @@ class EditPasses(Pipeline):
         self, jobs: Sequence[Job], settings: Settings, run: Run
     ) -> tuple[list[_Ready], tuple[Tensor, Tensor] | None]:
         """Everything up to the language model, and the codebooks that tell its draws apart."""
-        spec, sampling = self.parts.lm.spec, settings.sampling
+        spec = self.parts.lm.spec
         for job in jobs:
             # Minutes of speech are refused before the work of tokenizing them.
             words = len(self._prompt(job, "<audio_0>")) - 1
@@ -181,20 +199,47 @@ class EditPasses(Pipeline):
         with run.stage("tokenize", 1), working(self.parts.tokenizer):
             inputs = self.parts.tokenizer.encode([job.audio for job in jobs])
             codebooks = self._codebooks()
-        asked = []
-        for job, tokens in zip(jobs, inputs, strict=True):
-            ids, units = self._prompt(job, to_text(tokens)), tokens.num_units
-            words = len(ids) - units * spec.tokens.unit_length
-            check_room(words, units, spec, answered=True, name=job.name)
-            allowed = max(tokens.seconds * settings.max_length_ratio, _ALWAYS_ALLOWED_SECONDS)
-            units = math.ceil(allowed / float(spec.tokens.unit_seconds))
-            asked.append((ids, min(sampling.max_new_tokens, units * spec.tokens.unit_length)))
+        asked = [
+            self._asked(job, tokens, settings) for job, tokens in zip(jobs, inputs, strict=True)
+        ]
         with run.stage("voice", 1), working(self.parts.speaker):
             ready = [
                 _Ready(tokens, ids, limit, job.voice or self._voice(job.audio, tokens))
                 for job, tokens, (ids, limit) in zip(jobs, inputs, asked, strict=True)
             ]
         return ready, codebooks
+
+    def _asked(self, job: Job, tokens: SpeechTokens, settings: Settings) -> tuple[list[int], int]:
+        """Prompt and most new ids for codes to be edited."""
+        spec = self.parts.lm.spec
+        ids, units = self._prompt(job, to_text(tokens)), tokens.num_units
+        words = len(ids) - units * spec.tokens.unit_length
+        check_room(words, units, spec, answered=True, name=job.name)
+        allowed = max(tokens.seconds * settings.max_length_ratio, _ALWAYS_ALLOWED_SECONDS)
+        units = math.ceil(allowed / float(spec.tokens.unit_seconds))
+        return ids, min(settings.sampling.max_new_tokens, units * spec.tokens.unit_length)
+
+    def _rows(self, job: Job, ready: _Ready, settings: Settings) -> list[_Row]:
+        """A job as the language model writes it: as a whole, or part by part."""
+        longest = self.defaults.part_seconds
+        ratio = self.defaults.speeds.get(job.edit.published_label)
+
+        def row(number: int, tokens: SpeechTokens, ids: list[int], limit: int) -> _Row:
+            wanted = None if ratio is None else ratio * tokens.num_units
+            seed = derive_seed(job.seed, f"part {number}") if number else job.seed
+            return _Row(tokens, ids, limit, wanted, seed)
+
+        parts = [ready.entered]
+        if longest is not None and job.edit.kind != "paralinguistic":
+            found = cut_at_pauses(ready.entered, job.audio, whole=longest, longest_part=longest)
+            parts = [part.tokens for part in found]
+        texts = share_words(job.text, [part.num_units for part in parts])
+        if len(parts) == 1 or (job.text and not all(texts)):
+            return [row(0, ready.entered, ready.prompt, ready.limit)]
+        return [
+            row(number, tokens, *self._asked(replace(job, text=text), tokens, settings))
+            for number, (tokens, text) in enumerate(zip(parts, texts, strict=True))
+        ]
 
     def _pass(
         self, jobs: Sequence[Job], settings: Settings, run: Run
@@ -235,23 +280,27 @@ class EditPasses(Pipeline):
             return []
         ready, codebooks = self._prepare(jobs, settings, run)
         seeds = [job.seed for job in jobs]
-        ratios = [self.defaults.speeds.get(job.edit.published_label) for job in jobs]
-        wanted = [
-            None if ratio is None else ratio * one.entered.num_units
-            for ratio, one in zip(ratios, ready, strict=True)
-        ]
-        outputs, reasons = write_edits(
+        rows = [self._rows(job, one, settings) for job, one in zip(jobs, ready, strict=True)]
+        flat = [row for one in rows for row in one]
+        written, ends = write_edits(
             self.parts.lm,
-            [one.prompt for one in ready],
-            [one.limit for one in ready],
-            [one.entered for one in ready],
-            wanted,
+            [row.prompt for row in flat],
+            [row.limit for row in flat],
+            [row.entered for row in flat],
+            [row.wanted for row in flat],
             settings.sampling,
-            seeds,
+            [row.seed for row in flat],
             run,
             draws=self.defaults.draws,
             codebooks=codebooks,
         )
+        outputs: list[SpeechTokens] = []
+        reasons: list[StopReason] = []
+        for one in rows:
+            first = sum(map(len, rows[: len(outputs)]))
+            mine = slice(first, first + len(one))
+            outputs.append(join_codes(written[mine]))
+            reasons.append(next((end for end in ends[mine] if end != "end"), "end"))
         voices = [self._spoken_in(one, job) for one, job in zip(ready, jobs, strict=True)]
         sounds = self._render(outputs, voices, seeds, run, settings.steps, settings.guidance)
         return [

@@ -104,6 +104,9 @@ class Parts:
     speaker: SpeakerEncoder
 
 
+#: Seconds below which a part of a recording has too little to go by.
+SHORTEST_PART = 2.0
+
 #: Kinds of edits that need no new sound.
 RECORDING_EDITS: Mapping[str, Callable[[Audio], Audio]] = {
     "denoise": suppress_noise,
@@ -128,6 +131,10 @@ class Defaults:
         timbres: colour of the voice an edit is spoken in, by the label of the prompt, such as
             ``{"child": Timbre(formants=1.1)}``; for a decoder that takes it from its voice prompt
             whatever the codes say, see :func:`stepaudio.voice.with_timbre`.
+        part_seconds: recordings longer than this are edited in parts, cut at pauses and written
+            together, each drawn and kept by itself: a small model does not lose its place in a
+            short one. Sounds that are put in are written into the whole, and so is a stream. None
+            writes everything as a whole.
         on_recording: kinds of edits that are made on the recording itself, by
             :data:`RECORDING_EDITS`, instead of being written anew: they lose no word.
     """
@@ -140,6 +147,7 @@ class Defaults:
     draws: int = 1
     speeds: Mapping[str, float] = field(default_factory=dict)
     timbres: Mapping[str, Timbre] = field(default_factory=dict)
+    part_seconds: float | None = None
     on_recording: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -147,6 +155,10 @@ class Defaults:
             raise ValueError(f"draws is {self.draws} but must be 1 or more")
         if not all(isinstance(v, int | float) and v > 0 for v in self.speeds.values()):
             raise ValueError(f"speeds must be above 0, not {dict(self.speeds)}")
+        if self.part_seconds is not None and not self.part_seconds >= SHORTEST_PART:
+            raise ValueError(
+                f"part_seconds is {self.part_seconds} but must be at least {SHORTEST_PART:g}"
+            )
         if unknown := set(self.on_recording) - set(RECORDING_EDITS):
             raise ValueError(
                 f"only {sorted(RECORDING_EDITS)} can be done on the recording itself, "

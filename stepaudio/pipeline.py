@@ -279,7 +279,8 @@ class EditPipeline(EditPasses):
         """Edit a recording and hear it while the language model still writes.
 
         With the same seed the codes are those of :meth:`edit` if that needs no second draw: what
-        has been heard cannot be drawn again, so ``Defaults.draws`` has no effect here. The sound
+        has been heard cannot be drawn again, so ``Defaults.draws`` has no effect here, nor has
+        ``Defaults.part_seconds``. The sound
         differs a little, because the flow decoder cannot look further ahead than one unit; see
         :mod:`stepaudio.decoder.streaming`. Of an edit in several passes only the last one streams.
 

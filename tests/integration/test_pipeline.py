@@ -176,6 +176,31 @@ def test_silence_can_be_cut_instead_of_written(parts: Parts) -> None:
     assert part.audio.seconds < slow.seconds - 0.5
 
 
+def test_long_recordings_can_be_written_in_parts(parts: Parts) -> None:
+    """Each part as it is written alone, with its share of the words; spoken as one."""
+    pipe = EditPipeline(parts, defaults=replace(debug.DEFAULTS, part_seconds=2.0))
+    whole = EditPipeline(parts, defaults=debug.DEFAULTS)
+    long, short, edit = debug.speech(5.0), debug.speech(1.5), Edit.speed("slower")
+    result = pipe.edit(long, edit, text=TEXT, seed=4)
+    assert not same_tokens(result.tokens, whole.edit(long, edit, text=TEXT, seed=4).tokens)
+    # The limit of 40 ids, 8 units, holds for each of the parts.
+    assert 8 < result.tokens.num_units <= 8 * 5
+    assert result.length_ratio == result.tokens.num_units / pipe.tokenize(long).num_units
+    assert_same(result, pipe.edit(long, edit, text=TEXT, seed=4))
+    for one, other in zip(
+        pipe.edit([long, short], edit, text=TEXT, seed=4),
+        (result, whole.edit(short, edit, text=TEXT, seed=4)),
+        strict=True,
+    ):
+        assert_same(one, other, atol=1e-4)
+    sounds = Edit.paralinguistic("see you [Laughter] tomorrow")
+    # Nobody knows in which part a sound belongs, nor which of too few words.
+    for stays, words in ((sounds, TEXT), (edit, "a")):
+        assert_same(*(p.edit(long, stays, text=words, seed=4) for p in (pipe, whole)))
+    with pytest.raises(ValueError, match="part_seconds is"):
+        replace(debug.DEFAULTS, part_seconds=0.5)
+
+
 def test_noise_can_be_taken_from_the_recording_itself(parts: Parts, sound: Audio) -> None:
     pipe = EditPipeline(parts, defaults=replace(debug.DEFAULTS, on_recording=("denoise",)))
     cleaner = pipe.edit(sound, Edit.denoise(), seed=1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stepaudio.audio import Audio
 from stepaudio.cutting import (
@@ -12,6 +14,8 @@ from stepaudio.cutting import (
     WHOLE_SECONDS,
     Part,
     cut_at_pauses,
+    join_codes,
+    share_words,
     sound_units,
     voice_stretch,
 )
@@ -68,6 +72,54 @@ def test_parts_are_the_whole(seconds: float, rate: int) -> None:
         assert len(part.tokens.semantic) == 3 * part.tokens.num_units
         assert part.tokens.spec == tokens.spec
         assert part.audio.seconds == pytest.approx(part.tokens.seconds, abs=2 / rate)
+
+
+def test_parts_may_be_shorter() -> None:
+    audio = speech(20.0, [(6.0, 6.3), (12.5, 12.8)])
+    parts = cut_at_pauses(codes(int(20.0 / UNIT)), audio, whole=8.0, longest_part=8.0)
+    assert [round(place * UNIT, 1) for place in boundaries(parts)] == [
+        pytest.approx(6.1, abs=0.2),
+        pytest.approx(12.6, abs=0.2),
+    ]
+    assert len(cut_at_pauses(codes(60), audio, whole=8.0, longest_part=8.0)) == 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(67, 400))
+def test_joined_parts_are_the_whole(units: int) -> None:
+    whole = codes(units)
+    audio = Audio(noise(units * UNIT + 0.01), 8000)
+    parts = cut_at_pauses(whole, audio, whole=8.0, longest_part=8.0)
+    assert all(4.0 - UNIT <= part.tokens.seconds <= 8.0 for part in parts)
+    joined = join_codes([part.tokens for part in parts])
+    assert torch.equal(joined.linguistic, whole.linguistic)
+    assert torch.equal(joined.semantic, whole.semantic)
+    assert joined.spec is whole.spec
+
+
+def test_words_are_shared_by_their_letters() -> None:
+    assert share_words("one two three four", [1, 1]) == ["one two", "three four"]
+    assert share_words("one two three four", [1, 3]) == ["one", "two three four"]
+    # Where people pause a border may be a little further away.
+    assert share_words("well, perhaps I shall not go there", [1, 3])[0] == "well,"
+    assert share_words("你好吗我很好", [1, 1]) == ["你好吗", "我很好"]
+    assert share_words("", [1, 2]) == ["", ""]
+    assert share_words("yesterday", [1, 2]) == ["yesterday", ""]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.text(alphabet="ab ,.é好", max_size=60),
+    st.lists(st.integers(1, 100), min_size=1, max_size=6),
+)
+def test_no_word_is_lost_in_sharing(text: str, shares: list[int]) -> None:
+    parts = share_words(text, shares)
+    assert len(parts) == len(shares)
+    assert "".join("".join(parts).split()) == "".join(text.split())
+    if len(text.split()) >= len(shares):
+        assert all(part.strip() for part in parts)
+    elif "a" in text or "b" in text:
+        assert parts == [text, *[""] * (len(shares) - 1)]
 
 
 def test_cuts_lie_in_pauses() -> None:
