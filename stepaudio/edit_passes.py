@@ -147,7 +147,9 @@ class EditPasses(Pipeline):
                     replace(
                         job,
                         audio=cut.of(job.audio),
-                        voice=job.voice or self.voice_prompt(job.audio),
+                        voice=None
+                        if self._is_direct(job)
+                        else job.voice or self.voice_prompt(job.audio),
                     )
                     for job, cut in zip(jobs, cuts, strict=True)
                 ]
@@ -252,8 +254,8 @@ class EditPasses(Pipeline):
         return [done[i] if i in done else self._direct(job, run) for i, job in enumerate(jobs)]
 
     def _is_direct(self, job: Job) -> bool:
-        """Whether the recording itself is changed, and nothing is written."""
-        return job.edit.kind in self.defaults.on_recording
+        """Whether the recording itself is changed, and nothing is written or spoken."""
+        return job.voice is None and job.edit.kind in self.defaults.on_recording
 
     def _direct(self, job: Job, run: Run) -> tuple[EditResult, int]:
         """The recording itself, changed. Nothing in it is synthetic, so nothing is marked."""

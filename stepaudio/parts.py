@@ -136,7 +136,8 @@ class Defaults:
             short one. Sounds that are put in are written into the whole, and so is a stream. None
             writes everything as a whole.
         on_recording: kinds of edits that are made on the recording itself, by
-            :data:`RECORDING_EDITS`, instead of being written anew: they lose no word.
+            :data:`RECORDING_EDITS`, instead of being written anew: they lose no word. Not where
+            another voice is asked for.
     """
 
     sampling: SamplingParams = field(default_factory=lambda: SamplingParams(max_new_tokens=8192))

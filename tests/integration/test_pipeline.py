@@ -206,8 +206,12 @@ def test_noise_can_be_taken_from_the_recording_itself(parts: Parts, sound: Audio
     cleaner = pipe.edit(sound, Edit.denoise(), seed=1)
     assert torch.equal(cleaner.audio.samples, suppress_noise(sound).samples)
     assert cleaner.watermark is None
-    # Trimming is still written.
+    # Trimming is still written, and so is what another voice shall say.
     assert pipe.edit(sound, Edit.trim_silence(), seed=1).watermark is not None
+    spoken = pipe.edit(
+        sound, Edit.denoise(), voice=pipe.voice_prompt(sound), policy="research", seed=1
+    )
+    assert spoken.watermark is not None
     with pytest.raises(ValueError, match="can be done on the recording itself"):
         replace(debug.DEFAULTS, on_recording=("emotion",))
 
