@@ -70,7 +70,7 @@ EDIT = ("edit", str(DEMO), "--text", WORDS)
 SPEAK = ("speak", "--voice", str(DEMO), "--text", "We met at the station.", "--policy", "research")
 COMMANDS = {
     "edit": (*EDIT, "--style", "whisper"),
-    "edit of a span": (*EDIT, "--denoise", "--span", "1:4"),
+    "edit of a span": (*EDIT, "--emotion", "happy", "--span", "1:4"),
     "speak": SPEAK,
     "resynth": ("resynth", str(DEMO)),
 }
@@ -82,7 +82,7 @@ def test_files_of_commands(name: str) -> None:
     assert_recognised("made.wav")
 
 
-@pytest.mark.parametrize("arguments", [(*EDIT, "--denoise"), SPEAK], ids=["edit", "speak"])
+@pytest.mark.parametrize("arguments", [(*EDIT, "--emotion", "happy"), SPEAK], ids=["edit", "speak"])
 def test_streams_of_commands(arguments: tuple[str, ...], here: Path) -> None:
     done = call(*arguments, "-o", "-", "--seed", str(SEED))
     (here / "made.wav").write_bytes(done.stdout_bytes)
@@ -108,7 +108,7 @@ def test_sound_of_a_pipeline(
 
 
 def test_iterations_each_carry_their_own_mark(pipe: EditPipeline, sound: Audio) -> None:
-    results = list(pipe.iterate(sound, Edit.denoise(), n=2, seed=SEED))
+    results = list(pipe.iterate(sound, Edit.emotion("happy"), text=WORDS, n=2, seed=SEED))
     assert results[0].seed != results[1].seed
     for result in results:
         result.audio.save("made.wav", force=True)
