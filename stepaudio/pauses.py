@@ -33,16 +33,15 @@ MARGIN, EDGE = 0.12, 0.09
 _FADE_SECONDS = 0.01
 
 
-def find_pauses(audio: Audio, shortest: float = SHORTEST) -> list[tuple[float, float]]:
+def find_pauses(audio: Audio) -> list[tuple[float, float]]:
     """Where nobody speaks, by level.
 
     Args:
         audio: a recording.
-        shortest: seconds; silence at the ends counts from any length.
 
     Returns:
-        Start and end of each pause in seconds, in order. None where speech does not stand out from
-        its background.
+        Start and end of each pause in seconds, in order: of at least :data:`SHORTEST`, at both ends
+        of any length. None where speech does not stand out from its background.
     """
     hop = round(_HOP_SECONDS * audio.sample_rate)
     power = audio.samples.double().square().numpy()
@@ -61,7 +60,7 @@ def find_pauses(audio: Audio, shortest: float = SHORTEST) -> list[tuple[float, f
     return [
         (float(first * seconds), audio.seconds if last == count else float(last * seconds))
         for first, last in edges
-        if first == 0 or last == count or (last - first) * seconds >= shortest
+        if first == 0 or last == count or (last - first) * seconds >= SHORTEST
     ]
 
 
