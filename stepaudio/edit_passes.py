@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -298,11 +299,11 @@ class EditPasses(Pipeline):
         )
         outputs: list[SpeechTokens] = []
         reasons: list[StopReason] = []
+        codes, stops = iter(written), iter(ends)
         for one in rows:
-            first = sum(map(len, rows[: len(outputs)]))
-            mine = slice(first, first + len(one))
-            outputs.append(join_codes(written[mine]))
-            reasons.append(next((end for end in ends[mine] if end != "end"), "end"))
+            outputs.append(join_codes(list(islice(codes, len(one)))))
+            mine = list(islice(stops, len(one)))
+            reasons.append(next((stop for stop in mine if stop != "end"), "end"))
         voices = [self._spoken_in(one, job) for one, job in zip(ready, jobs, strict=True)]
         sounds = self._render(outputs, voices, seeds, run, settings.steps, settings.guidance)
         return [

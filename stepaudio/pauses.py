@@ -13,7 +13,7 @@ import torch
 from scipy.ndimage import median_filter
 
 from stepaudio.audio import Audio
-from stepaudio.spans import cross_fade
+from stepaudio.spans import FADE_SECONDS, cross_fade
 
 __all__ = ["cut_pauses", "find_pauses"]
 
@@ -30,7 +30,6 @@ _LEAST_CONTRAST_DB = 12.0
 SHORTEST = 0.2
 #: Silence left beside the words at a cut, and at both ends: weak consonants reach into a pause.
 MARGIN, EDGE = 0.12, 0.09
-_FADE_SECONDS = 0.01
 
 
 def find_pauses(audio: Audio) -> list[tuple[float, float]]:
@@ -79,7 +78,7 @@ def cut_pauses(audio: Audio) -> Audio:
         begins, ends = not first, last >= audio.seconds
         cut = 0.0 if begins else first + (EDGE if ends else MARGIN)
         back = audio.seconds if ends else last - (EDGE if begins else MARGIN)
-        if back - cut > _FADE_SECONDS:
+        if back - cut > FADE_SECONDS:
             kept += [(start, cut)] if cut > start else []
             start = back
     if not start:
@@ -88,7 +87,7 @@ def cut_pauses(audio: Audio) -> Audio:
         kept.append((start, audio.seconds))
     rate = audio.sample_rate
     parts = [audio.samples[round(a * rate) : round(b * rate)] for a, b in kept]
-    fade = min(round(_FADE_SECONDS * rate), *(len(part) // 2 for part in parts))
+    fade = min(round(FADE_SECONDS * rate), *(len(part) // 2 for part in parts))
     pieces = [parts[0]]
     for before, after in pairwise(parts):
         pieces[-1] = pieces[-1][: len(pieces[-1]) - fade]

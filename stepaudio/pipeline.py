@@ -280,9 +280,9 @@ class EditPipeline(EditPasses):
 
         With the same seed the codes are those of :meth:`edit` if that needs no second draw: what
         has been heard cannot be drawn again, so ``Defaults.draws`` has no effect here, nor has
-        ``Defaults.part_seconds``. The sound
-        differs a little, because the flow decoder cannot look further ahead than one unit; see
-        :mod:`stepaudio.decoder.streaming`. Of an edit in several passes only the last one streams.
+        ``Defaults.part_seconds``. The sound differs a little, because the flow decoder cannot look
+        further ahead than one unit; see :mod:`stepaudio.decoder.streaming`. Of an edit in several
+        passes only the last one streams.
 
         Args:
             audio: any source of :meth:`Audio.load`.

@@ -144,14 +144,13 @@ def with_timbre(voice: VoicePrompt, timbre: Timbre) -> VoicePrompt:
     low = hz_to_mel(spec.fmin)
     step = (hz_to_mel(spec.fmax or spec.sample_rate / 2) - low) / (bands + 1)
     centres = mel_to_hz(low + step * torch.arange(1, bands + 1, dtype=torch.float64))
-    heard = [hz_to_mel(hz / timbre.formants) for hz in centres.tolist()]
-    place = ((torch.tensor(heard, dtype=torch.float64) - low) / step - 1).clamp(
-        0, bands - 1
-    )  # beyond: the last band
+    heard = centres.new_tensor([hz_to_mel(hz / timbre.formants) for hz in centres.tolist()])
+    # Beyond both ends the outermost band goes on.
+    place = ((heard - low) / step - 1).clamp(0, bands - 1)
     below = place.floor().long().clamp(max=bands - 2)
     octaves = (centres.clamp(125.0, 8000.0) / 500.0).log2()
     gain = (timbre.gain_db + timbre.tilt_db * octaves / 3.0) / _DB_OF_E
-    share, gain = ((x[:, None]).to(voice.mel) for x in (place - below, gain))
+    share, gain = (x[:, None].to(voice.mel) for x in (place - below, gain))
     below = below.to(voice.mel.device)
     mel = voice.mel[below] * (1 - share) + voice.mel[below + 1] * share + gain
     return dataclasses.replace(voice, mel=mel)

@@ -19,6 +19,7 @@ from recipes.nano.data.words import Word, timed_words
 from recipes.nano.guidance import EXACT, ROUGH, token_times
 from recipes.nano.lm_pairs import SHORTEST, Pair, pairs_of, sentence
 from recipes.nano.prefetch import Batch
+from stepaudio.cutting import join_codes
 from stepaudio.interfaces import TextTokenizer
 from stepaudio.prompts import encode_clone_prompt, encode_edit_prompt, prompt_phrases
 from stepaudio.tokenizers.interleave import interleave, to_text
@@ -159,8 +160,8 @@ class Rows:
         """
         first, passages = self._passages(rng, int(rng.integers(min(MISSING, longest), longest + 1)))
         space = "" if self._row((first.folder, first.before))["lang"] in UNSPACED else " "
-        source = _joined([p.source for p in passages])
-        target = _joined([p.target for p in passages])
+        source = join_codes([p.source for p in passages])
+        target = join_codes([p.target for p in passages])
         text = space.join(p.text for p in passages)
         starts = np.cumsum([0, *(p.source.num_units for p in passages)])
         wanted = torch.cat([p.wanted + int(n) for p, n in zip(passages, starts, strict=False)])
@@ -404,13 +405,6 @@ class Rows:
             for w in words[first : last + 1]
         )
         return Stretch(start, end - start, sentence(" ".join(w.text for w in moved)), moved)
-
-
-def _joined(parts: Sequence[SpeechTokens]) -> SpeechTokens:
-    linguistic, semantic = (
-        torch.cat([getattr(part, name) for part in parts]) for name in ("linguistic", "semantic")
-    )
-    return SpeechTokens(linguistic, semantic, parts[0].spec)
 
 
 def letter_times(text: TextTokenizer, prompt: Sequence[int], said: Stretch) -> Tensor:
