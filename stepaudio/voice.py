@@ -109,7 +109,6 @@ class Timbre:
         formants: formant frequencies relative to the voice's own; above 1 for a shorter vocal
             tract.
         tilt_db: what 4 kHz gains over 500 Hz, evenly per octave from 125 Hz to 8 kHz.
-        gain_db: level.
 
     Raises:
         ValueError: formants are not above 0, or a number is not finite.
@@ -117,7 +116,6 @@ class Timbre:
 
     formants: float = 1.0
     tilt_db: float = 0.0
-    gain_db: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.formants > 0 or not all(math.isfinite(x) for x in dataclasses.astuple(self)):
@@ -128,7 +126,7 @@ def with_timbre(voice: VoicePrompt, timbre: Timbre) -> VoicePrompt:
     """The voice in another colour.
 
     A decoder whose codes tell the mel relative to the recording's average takes that average from
-    the voice prompt, and with it formants, tilt and level: no codes can change them. So the mel of
+    the voice prompt, and with it formants and tilt: no codes can change them. So the mel of
     the prompt is changed. Harmonics move with the formants where the mel resolves them, and so does
     the pitch, though by less. Codes and speaker embedding stay: the decoder shall still know what
     was said in the prompt, and by whom.
@@ -149,7 +147,7 @@ def with_timbre(voice: VoicePrompt, timbre: Timbre) -> VoicePrompt:
     place = ((heard - low) / step - 1).clamp(0, bands - 1)
     below = place.floor().long().clamp(max=bands - 2)
     octaves = (centres.clamp(125.0, 8000.0) / 500.0).log2()
-    gain = (timbre.gain_db + timbre.tilt_db * octaves / 3.0) / _DB_OF_E
+    gain = timbre.tilt_db * octaves / 3.0 / _DB_OF_E
     share, gain = (x[:, None].to(voice.mel) for x in (place - below, gain))
     below = below.to(voice.mel.device)
     mel = voice.mel[below] * (1 - share) + voice.mel[below + 1] * share + gain
