@@ -121,6 +121,7 @@ def run(
         if on_save is not None:
             on_save()
 
+    products = nullcontext if exact else machine.autocast
     batches = Batches(draw, step, machine)
     sums: dict[str, Tensor] = {}
     count, last_save, budget = 0, time.monotonic(), minutes * 60
@@ -135,15 +136,16 @@ def run(
             optimizer.zero_grad(set_to_none=True)
         batch = batches.next(progress)
         torch.manual_seed(step)
-        with nullcontext() if exact else machine.autocast():
+        with products():
             losses = loss(batch, progress)
         losses["loss"].backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_([p for _, p in named], clip)
         # The one value read from the device at every step: it leaves a step that went wrong
         # undone, and makes the clock count work that is finished, not work that is ordered.
         if torch.isfinite(norm):
-            for optimizer in optimizers:
-                optimizer.step()
+            with products():
+                for optimizer in optimizers:
+                    optimizer.step()
         for name, value in losses.items():
             sums[name] = sums[name] + value.detach() if name in sums else value.detach()
         count, step = count + 1, step + 1

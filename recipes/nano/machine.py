@@ -1,7 +1,8 @@
 """What a training runs on: the cores of a CPU, or an accelerator where there is one.
 
 On an accelerator a step holds more, other processes draw its batches ahead, and matrices are
-multiplied in bfloat16 unless a stage's losses need more. On a CPU everything happens in turn.
+multiplied in bfloat16 unless a stage's losses need more. On a CPU everything happens in turn; one
+with matrix units (AMX) multiplies in bfloat16 too.
 """
 
 from __future__ import annotations
@@ -68,8 +69,14 @@ class Machine:
         )
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Multiply matrices in bfloat16 where the device has it; nothing on a CPU."""
-        dtype = resolve_dtype("auto", self.device)
+        """Multiply matrices in bfloat16 where the device is made for it, else change nothing."""
+        if self.device.type == "cpu":
+            # Older versions of PyTorch do not tell.
+            told = hasattr(torch.cpu, "get_capabilities")
+            units = told and torch.cpu.get_capabilities()["amx_bf16"]
+            dtype = torch.bfloat16 if units else torch.float32
+        else:
+            dtype = resolve_dtype("auto", self.device)
         if dtype == torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=dtype)

@@ -24,6 +24,7 @@ from recipes.nano.data.pieces import pieces_of
 from recipes.nano.data.plan import SYNTHETIC_EDITS, Plan
 from recipes.nano.data.silence import silence_one
 from recipes.nano.data.transform import transform_one
+from recipes.nano.data.voices import other_voice
 from recipes.nano.machine import Machine
 
 __all__ = ["Builder"]
@@ -66,6 +67,7 @@ class Builder:
             "kokoro-zh": self.kokoro_mandarin,
             "aligned": self.align,
             "pieces": self.pieces,
+            "voices": self.voices,
             "transform": self.transform,
             "nonverbal": self.nonverbal,
             "noise": self.noise,
@@ -123,9 +125,14 @@ class Builder:
         ]
         self._make(folder, _by_id([*aligned, *others]), partial(pieces_of, out=folder))
 
+    def voices(self, folder: Path) -> None:
+        """People with other heads; not those who acted, whose pairs stay as they are."""
+        plain = [row for row in self._rows("pieces") if row.change == "none" and not row.engine]
+        self._make(folder, _by_id(plain), partial(other_voice, out=folder, seed=self.seed))
+
     def transform(self, folder: Path) -> None:
         """Changes by rule; not of what was acted, which is changed already."""
-        plain = [row for row in self._rows("pieces") if row.change == "none"]
+        plain = [row for row in self._spoken() if row.change == "none"]
         work = partial(transform_one, out=folder, edits=self.plan.edits, seed=self.seed)
         self._make(folder, _by_id(plain), work)
 
@@ -136,7 +143,7 @@ class Builder:
         work = partial(
             nonverbal_one, out=folder, edits=self.plan.sounds, human=human, seed=self.seed
         )
-        self._make(folder, _by_id(self._rows("pieces")), work)
+        self._make(folder, _by_id(self._spoken()), work)
 
     def noise(self, folder: Path) -> None:
         """Noise and rooms."""
@@ -146,16 +153,16 @@ class Builder:
             noises=[row for row in rows if not row.text],
             voices=[row for row in rows if row.text],
         )  # fmt: skip
-        self._make(folder, _by_id(self._rows("pieces")), work)
+        self._make(folder, _by_id(self._spoken()), work)
 
     def silence(self, folder: Path) -> None:
         """Silence taken out and put in."""
         work = partial(silence_one, out=folder, share=self.plan.silence, seed=self.seed)
-        self._make(folder, _by_id(self._rows("pieces")), work)
+        self._make(folder, _by_id(self._spoken()), work)
 
     def joint(self, folder: Path) -> str:
         """Everything in one manifest, beside the folders of the stages."""
-        names = ("kokoro-en", "kokoro-zh", "synthetic", "aligned", "pieces")
+        names = ("kokoro-en", "kokoro-zh", "synthetic", "aligned", "pieces", "voices")
         made = ("transform", "nonverbal", "noise", "silence")
         parts = [read_manifest(self.corpus), *map(self._rows, names), self._acted()]
         return write_joint(self.out, [*parts, *map(self._rows, made)], self.corpus, self.plan.hours)
@@ -184,6 +191,10 @@ class Builder:
 
     def _rows(self, stage: str) -> list[Utterance]:
         return read_manifest(self.out / stage / MANIFEST)
+
+    def _spoken(self) -> list[Utterance]:
+        """What can be edited."""
+        return [*self._rows("pieces"), *self._rows("voices")]
 
     def _make(
         self, folder: Path, items: Mapping[str, T], work: Callable[[T], list[Utterance]]

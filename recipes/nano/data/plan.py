@@ -1,8 +1,8 @@
 """How much of everything makes so many hours.
 
-What is beyond the corpus itself is shared out (:data:`SHARES`); texts, speakers and edits per
-recording follow from that and from how long a row of each stage is. The corpus is what it is: more
-hours mean more synthetic speakers and more edits of the same people.
+The corpus is what it is, once as recorded and once with other heads. What is beyond that is shared
+out (:data:`SHARES`); texts, speakers and edits per recording follow from it and from how long a row
+of each stage is: more hours mean more synthetic speakers and more edits of the same people.
 """
 
 from __future__ import annotations
@@ -65,17 +65,18 @@ def planned(hours: float, corpus_hours: float) -> Plan:
         The plan.
 
     Raises:
-        ValueError: the corpus alone is longer.
+        ValueError: the corpus and its other voices alone are longer.
     """
-    rest = hours - corpus_hours
+    people = 2 * corpus_hours
+    rest = hours - people
     if rest <= 0:
-        raise ValueError(f"the corpus alone has {corpus_hours:.1f} h; ask for more than that")
+        raise ValueError(f"the corpus, twice, has {people:.1f} h; ask for more than that")
     given = {stage: share * rest for stage, share in SHARES.items()}
-    pieces = corpus_hours + given["kokoro-en"] + given["kokoro-zh"]
+    pieces = people + given["kokoro-en"] + given["kokoro-zh"]
     edits = given["transform"] / (pieces * CHANGED)
     silence = given["silence"] / (pieces * SILENCE_ROWS)
     return Plan(
-        hours={stage: round(value, 2) for stage, value in given.items()},
+        hours={s: round(h, 2) for s, h in {"voices": corpus_hours, **given}.items()},
         synthetic=_count(given["synthetic"], SYNTHETIC * (1 + SYNTHETIC_EDITS * CHANGED)),
         english=_count(given["kokoro-en"], ENGLISH),
         mandarin=_count(given["kokoro-zh"], MANDARIN),

@@ -52,15 +52,15 @@ class VoiceChange:
 
 #: Keyed by ``"<edit type>:<label>"``, labels as published.
 CHANGES: dict[str, VoiceChange] = {
-    "emotion:happy": VoiceChange(pitch=1.18, range=1.45, rate=1.08, tilt_db=3, gain_db=1.5),
-    "emotion:sad": VoiceChange(pitch=0.9, range=0.55, rate=0.82, tilt_db=-5, gain_db=-3),
-    "emotion:angry": VoiceChange(pitch=1.1, range=1.25, rate=1.12, tilt_db=6, gain_db=4),
-    "emotion:fear": VoiceChange(pitch=1.22, range=0.8, rate=1.15, breath_db=5, tremor=0.04),
-    "emotion:surprised": VoiceChange(pitch=1.25, range=1.6, tilt_db=2, final_rise=1.35),
+    "emotion:happy": VoiceChange(pitch=1.28, range=1.7, rate=1.1, tilt_db=4.5, gain_db=2),
+    "emotion:sad": VoiceChange(pitch=0.86, range=0.42, rate=0.76, tilt_db=-7.5, gain_db=-4),
+    "emotion:angry": VoiceChange(pitch=1.15, range=1.4, rate=1.17, tilt_db=9, gain_db=5),
+    "emotion:fear": VoiceChange(pitch=1.35, range=0.72, rate=1.2, breath_db=7.5, tremor=0.06),
+    "emotion:surprised": VoiceChange(pitch=1.4, range=1.9, tilt_db=3, final_rise=1.5),
     "style:whisper": VoiceChange(whisper=True, rate=0.95),
     "style:child": VoiceChange(pitch=1.4, range=1.2, warp=1.16),
     "style:older": VoiceChange(pitch=0.88, rate=0.85, warp=0.95, tremor=0.05, tilt_db=-3),
-    "style:exaggerated": VoiceChange(pitch=1.1, range=1.9, rate=0.9, gain_db=2),
+    "style:exaggerated": VoiceChange(pitch=1.12, range=2.2, rate=0.88, gain_db=2),
     "speed:faster": VoiceChange(rate=1.3),
     "speed:slower": VoiceChange(rate=0.77),
     "speed:more faster": VoiceChange(rate=1.6),
