@@ -80,7 +80,8 @@ def pairs_of(folder: int, features: Features, codes: Codes) -> Iterator[Pair]:
             yield Pair(folder, edit, source, item, text, line, False)
         else:
             yield Pair(folder, edit, source, item, text, line, line is not None)
-            if edit.kind != "speed":
+            # What was changed twice comes back to what was changed once, which is not plain.
+            if edit.kind != "speed" and before["change"] == "none":
                 back = line.reversed() if line else None
                 plain = Edit.remove(edit.kind)
                 yield Pair(folder, plain, item, source, text, back, line is not None)

@@ -115,7 +115,7 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def make(manifest: Path, out: Path, *more: str) -> None:
     command.main(
-        [str(manifest), "-o", str(out), "--hours", "0.015", "--workers", "1", "--heard", "0", *more]
+        [str(manifest), "-o", str(out), "--hours", "0.03", "--workers", "1", "--heard", "0", *more]
     )
 
 
@@ -170,8 +170,8 @@ def test_the_command_makes_everything_once_and_goes_on_where_it_was_stopped(
     for kind in KINDS:
         name = f"features/{kind}.f16"
         assert (stopped / name).read_bytes() == (whole / name).read_bytes()
-    with pytest.raises(ValueError, match=r"was begun with hours 0\.015"):
-        make(manifest, whole, "--hours", "0.03")
+    with pytest.raises(ValueError, match=r"was begun with hours 0\.03"):
+        make(manifest, whole, "--hours", "0.06")
     with pytest.raises(SystemExit):
         make(manifest, whole, "--until", "nothing")
 

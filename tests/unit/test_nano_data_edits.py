@@ -18,7 +18,14 @@ from recipes.nano.data.corpus import Utterance, read_audio, write_audio
 from recipes.nano.data.noise import SNRS, Room, at_snr, coloured, noisy_one
 from recipes.nano.data.pauses import levels, loudness, pauses
 from recipes.nano.data.pieces import pieces_of
-from recipes.nano.data.plan import CHANGED, SILENCE_ROWS, SYNTHETIC_EDITS, drawn, planned
+from recipes.nano.data.plan import (
+    CHANGED,
+    SILENCE_ROWS,
+    SYNTHETIC_EDITS,
+    TRANSFORMED,
+    drawn,
+    planned,
+)
 from recipes.nano.data.silence import silence_one, trimmed
 from recipes.nano.data.symbols import SILENCE
 from recipes.nano.data.transform import changed, transform_one
@@ -199,7 +206,7 @@ def test_a_plan_adds_up_to_the_hours_asked_for(hours: float) -> None:
     plan = planned(hours, 6.0)
     assert 6.0 + sum(plan.hours.values()) == pytest.approx(hours, abs=0.1)
     pieces = 12.0 + plan.hours["kokoro-en"] + plan.hours["kokoro-zh"]
-    assert plan.edits * pieces * CHANGED == pytest.approx(plan.hours["transform"], rel=0.02)
+    assert plan.edits * pieces * TRANSFORMED == pytest.approx(plan.hours["transform"], rel=0.02)
     assert plan.silence * pieces * SILENCE_ROWS == pytest.approx(plan.hours["silence"], rel=0.05)
     made = plan.synthetic * 4.0 * (1 + SYNTHETIC_EDITS * CHANGED) / 3600
     assert made == pytest.approx(plan.hours["synthetic"], rel=0.02)

@@ -238,6 +238,9 @@ def nonverbal_one(
     """
     torch.set_num_threads(1)
     rng = random.Random(zlib.crc32(f"{seed}{source.id}".encode()))
+    tags = drawn(GESTURES, edits, rng)
+    if not tags:
+        return []
     samples, labels = read_audio(source.path, RATE), source.labels or {}
     seconds, phones = len(samples) / RATE, labels.get("phones")
     pitch = AutocorrelationPitch().track(Audio(torch.from_numpy(samples), RATE))
@@ -252,7 +255,7 @@ def nonverbal_one(
     words = timed_words(phones, labels["words"]) if phones and "words" in labels else whole
     found, rows = places(words, levels(samples)), []
     cuts = human.get(source.speaker) or human.get("", [])
-    for tag in drawn(GESTURES, edits, rng):
+    for tag in tags:
         place = chosen_place(found, rng)
         sound, said = sound_of(tag, samples, voice, cuts, rng)
         longer, begin, end = insert(samples, sound, place.time, rng)

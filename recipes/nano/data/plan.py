@@ -27,6 +27,11 @@ SYNTHETIC_EDITS = 3.0
 #: Length against the recording it is made from: changes by rule, a sound put in, silence rows.
 CHANGED = sum(1 / change.rate for change in CHANGES.values()) / len(CHANGES)
 WITH_SOUND, SILENCE_ROWS = 1.25, 1.9
+#: How often a change of a piece's voice comes once more, further; and what a change then makes.
+AGAIN = 0.5
+TRANSFORMED = CHANGED + AGAIN * sum(
+    1 / change.again().rate for change in CHANGES.values() if not change.only_tempo
+) / len(CHANGES)
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ def planned(hours: float, corpus_hours: float) -> Plan:
         raise ValueError(f"the corpus, twice, has {people:.1f} h; ask for more than that")
     given = {stage: share * rest for stage, share in SHARES.items()}
     pieces = people + given["kokoro-en"] + given["kokoro-zh"]
-    edits = given["transform"] / (pieces * CHANGED)
+    edits = given["transform"] / (pieces * TRANSFORMED)
     silence = given["silence"] / (pieces * SILENCE_ROWS)
     return Plan(
         hours={s: round(h, 2) for s, h in {"voices": corpus_hours, **given}.items()},

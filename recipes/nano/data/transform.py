@@ -3,7 +3,9 @@
 Pitch, envelope and noise of a recording (:mod:`recipes.nano.data.world`) are moved by the same
 rules as the synthetic speech (:mod:`recipes.nano.data.voice_change`). Where only the tempo changes,
 the recording itself is stretched: WORLD lost words there (WER 0.31 and 0.37), WSOLA hardly any
-(0.09 and 0.11).
+(0.09 and 0.11). Some changes come twice, the second time further: the same edit of what was edited
+already, as in iterations, which else would be the first recording a model has to edit that nobody
+ever said.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any
 import torch
 
 from recipes.nano.data.corpus import Utterance, read_audio, write_audio
-from recipes.nano.data.plan import drawn
+from recipes.nano.data.plan import AGAIN, drawn
 from recipes.nano.data.timeline import even
 from recipes.nano.data.voice_change import CHANGES
 from recipes.nano.data.world import RATE, Analysed
@@ -27,7 +29,9 @@ from stepaudio.data.tempo import change_tempo
 __all__ = ["changed", "transform_one"]
 
 
-def changed(source: Utterance, change: str, folder: Path, seconds: float) -> Utterance:
+def changed(
+    source: Utterance, change: str, folder: Path, seconds: float, rate: float | None = None
+) -> Utterance:
     """The row of a recording after a change by rule.
 
     Args:
@@ -35,11 +39,13 @@ def changed(source: Utterance, change: str, folder: Path, seconds: float) -> Utt
         change: a key of :data:`recipes.nano.data.voice_change.CHANGES`.
         folder: where the recording is written.
         seconds: length of the source.
+        rate: factor on the speaking rate; that of the rule if None.
 
     Returns:
         The row; nothing is written yet.
     """
-    name, rate = f"{source.id}-{change.replace(':', '-').replace(' ', '_')}", CHANGES[change].rate
+    name = f"{source.id}-{change.replace(':', '-').replace(' ', '_')}"
+    rate = CHANGES[change].rate if rate is None else rate
     labels: dict[str, Any] = {"times": even(seconds, rate)}
     for kind in ("words", "phones"):
         if kind in (source.labels or {}):
@@ -71,13 +77,21 @@ def transform_one(source: Utterance, out: Path, edits: float, seed: int) -> list
         return []
     samples = read_audio(source.path, RATE)
     analysed: Analysed | None = None
-    rows = [changed(source, name, out / "audio", len(samples) / RATE) for name in names]
-    for row in rows:
-        rule = CHANGES[row.change]
+    rows = []
+    for name in names:
+        rule = CHANGES[name]
+        row = changed(source, name, out / "audio", len(samples) / RATE)
+        rows.append(row)
         if rule.only_tempo:
             wave = change_tempo(Audio(torch.from_numpy(samples), RATE), rule.rate).samples.numpy()
-        else:
-            analysed = analysed or Analysed(samples)
-            wave = analysed.render(rule)
+            write_audio(row.path, wave, RATE)
+            continue
+        analysed = analysed or Analysed(samples)
+        wave = analysed.render(rule)
         write_audio(row.path, wave, RATE)
+        if rng.random() < AGAIN:
+            more = analysed.render(rule.again())
+            twice = changed(row, name, out / "audio", len(wave) / RATE, len(wave) / len(more))
+            write_audio(twice.path, more, RATE)
+            rows.append(twice)
     return rows

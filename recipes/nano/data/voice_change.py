@@ -6,7 +6,7 @@ WORLD transforms of real recordings. They are rules, not human acting; the model
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ import numpy.typing as npt
 __all__ = ["CHANGES", "VoiceChange", "change_pitch", "frequency_gain_db", "warp_frequencies"]
 
 Array = npt.NDArray[np.float32]
+
+#: How far a rule goes when it is applied twice, as a power of how far it goes once.
+MORE = 1.4
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,16 @@ class VoiceChange:
     def only_tempo(self) -> bool:
         """Whether nothing but the speaking rate changes."""
         return self == VoiceChange(rate=self.rate)
+
+    def again(self) -> VoiceChange:
+        """The rule on a recording that it was applied to already: further, but less so."""
+        factors = {
+            f: getattr(self, f) ** MORE for f in ("pitch", "range", "rate", "warp", "final_rise")
+        }
+        amounts = {
+            f: getattr(self, f) * MORE for f in ("tilt_db", "gain_db", "breath_db", "tremor")
+        }
+        return replace(self, **factors, **amounts)
 
 
 #: Keyed by ``"<edit type>:<label>"``, labels as published.

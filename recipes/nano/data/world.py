@@ -13,11 +13,12 @@ from recipes.nano.data.voice_change import (
     warp_frequencies,
 )
 
-__all__ = ["RATE", "Analysed", "speak", "spectral_envelope"]
+__all__ = ["RATE", "Analysed", "pitch_range", "speak", "spectral_envelope"]
 
 RATE = 16000
 FRAME_MS = 10.0
 FRAME_RATE = 1000.0 / FRAME_MS
+LOWEST_HZ, HIGHEST_HZ = 65.0, 500.0
 
 Array = npt.NDArray[np.float32]
 
@@ -40,6 +41,22 @@ def spectral_envelope(samples: Array, f0: Array) -> Array:
     return envelope
 
 
+def pitch_range(samples: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Lowest and highest pitch worth looking for in a recording, Hz; ``[S]`` at 16 kHz.
+
+    Harvest tries every pitch between them; within the range of one voice it takes half the time and
+    has fewer octaves to mistake.
+    """
+    import pyworld
+
+    f0 = pyworld.dio(samples, RATE, LOWEST_HZ, HIGHEST_HZ, frame_period=FRAME_MS)[0]
+    voiced = f0[f0 > 0]
+    if not len(voiced):
+        return LOWEST_HZ, HIGHEST_HZ
+    low, high = np.percentile(voiced, (10, 90))
+    return max(LOWEST_HZ, low / 1.6), min(HIGHEST_HZ, high * 1.5)
+
+
 class Analysed:
     """A recording as pitch, envelope and aperiodicity every 10 ms."""
 
@@ -49,7 +66,8 @@ class Analysed:
         x = samples.astype(np.float64)
         # Slower than DIO, with fewer frames wrongly unvoiced. WER through WORLD without a change
         # was 0.21 instead of 0.50 on 10 recordings, with changes 0.13 instead of 0.16 on 48 others.
-        f0, times = pyworld.harvest(x, RATE, frame_period=FRAME_MS, f0_floor=65.0, f0_ceil=500.0)
+        lowest, highest = pitch_range(x)
+        f0, times = pyworld.harvest(x, RATE, lowest, highest, FRAME_MS)
         self.f0 = f0.astype(np.float32)
         self.envelope = spectral_envelope(samples, self.f0)
         self.noise = pyworld.d4c(x, self.f0.astype(np.float64), times, RATE)
