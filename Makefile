@@ -3,8 +3,8 @@
 #   make test    checks, tests, documentation
 #   make check   linters, types, direction of imports, docstrings
 #   make docs    build the documentation
-#   make bench   time and memory of every stage, of edits, with rounded weights, and of other
-#                programs; MINUTES bounds the stages, MINUTES=inf measures all of them
+#   make bench   time and memory of every stage, of the flow in bfloat16, of edits, with rounded
+#                weights, and of other programs; MINUTES bounds the stages, MINUTES=inf measures all of them
 
 PYTHON ?= python3
 # Anything pip needs to find packages, e.g. an index with CPU-only torch wheels.
@@ -53,6 +53,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[bench]'
 	@# One thread is for the tests.
 	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/stages.py --minutes $(MINUTES)
+	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/precision.py
 	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/edits.py
 	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/quantize.py
 	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/compare.py

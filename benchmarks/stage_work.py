@@ -21,7 +21,7 @@ from stepaudio.tokenizers.preprocess import prepare_for_tokens
 from stepaudio.types import SamplingParams, SpeechTokens, TokenSpec, VoicePrompt
 from stepaudio.voice import make_voice
 
-__all__ = ["STAGES", "Work", "voice_like", "work_of"]
+__all__ = ["STAGES", "Work", "flow_work", "vocoder_work", "voice_like", "work_of"]
 
 STAGES = (
     "preprocessing",
@@ -86,8 +86,8 @@ def work_of(stage: str, model: Model, length: float, batch: int, tokens: int) ->
         "semantic": _semantic,
         "voice": _voice,
         "prompt": _prompt,
-        "flow": _flow,
-        "vocoder": _vocoder,
+        "flow": flow_work,
+        "vocoder": vocoder_work,
     }[stage]
     do = make(model, length, batch)
     return Work(lambda: seconds(do), speech)
@@ -173,7 +173,8 @@ def _language_model(stage: str, model: Model, length: float, batch: int, tokens:
     return Work(decode, step, reads, whole=not model.part)
 
 
-def _flow(model: Model, length: float, batch: int) -> Callable[[], Any]:
+def flow_work(model: Model, length: float, batch: int) -> Callable[[], list[Tensor]]:
+    """Codes to ``[C, T]`` mel for each clip of a batch, the same codes and noise each time."""
     flow = model.parts.flow
     codes, mel = _codes(flow.spec.tokens, length), flow.spec.mel
     frames = round(codes.seconds * mel.sample_rate / mel.hop_length)
@@ -192,7 +193,8 @@ def _flow(model: Model, length: float, batch: int) -> Callable[[], Any]:
     )
 
 
-def _vocoder(model: Model, length: float, batch: int) -> Callable[[], Any]:
+def vocoder_work(model: Model, length: float, batch: int) -> Callable[[], list[Tensor]]:
+    """Mel to ``[1, S]`` samples for each clip of a batch, the same mel and noise each time."""
     vocoder = model.parts.vocoder
     assert isinstance(vocoder, nn.Module)
     mel = vocoder.spec

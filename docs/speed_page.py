@@ -16,7 +16,7 @@ PAGE = DOCS / "speed.md"
 PICTURE = DOCS / "_static" / "figures" / "speed.svg"
 RESULTS = DOCS.parent / "benchmarks" / "results"
 #: Result files; those that are not there have no section.
-FILES = ("compare", "quantize", "stages", "edits")
+FILES = ("compare", "quantize", "stages", "precision", "edits")
 
 Reports = dict[str, dict[str, Any]]
 
@@ -213,6 +213,55 @@ def stages(report: dict[str, Any]) -> tuple[list[str], list[Figure]]:
     return lines + (goals(figures) if figures else []), figures
 
 
+def precision(report: dict[str, Any]) -> tuple[list[str], list[Figure]]:
+    """Flow and vocoders in bfloat16."""
+    units = ", ".join(report["bfloat16_units"]) or "none that PyTorch tells of"
+    lines = [
+        "## Flow and vocoder in bfloat16",
+        "",
+        f"Clips of {report['seconds_in']:g} s, both types in turns, and how far the result is from "
+        "that of float32. `release` has random weights. The flow is asked for by "
+        '`EditPipeline.from_pretrained(flow_dtype="bfloat16")` or `--flow-dtype bfloat16`; '
+        "vocoders always run in float32, and are cast here to see what that would bring. "
+        f"{machine(report)} Units of this CPU for products in bfloat16: {units}.",
+    ]
+    lines += table(
+        ("model", "stage", "float32", "bfloat16", "faster", "mel", "waveform"),
+        [
+            (
+                row["model"],
+                row["stage"],
+                *(f"{1000 * row[kind]:.3g} ms" for kind in ("float32", "bfloat16")),
+                f"× {row['ratio']:.3g}",
+                f"{row['mel_db']:g} dB",
+                f"{row['wave_db']:g} dB",
+            )
+            for row in report["rows"]
+        ],
+    )
+    if "words" in report:
+        heard = report["words"]
+        one, other = (heard[kind]["errors"] for kind in ("float32", "bfloat16"))
+        lines.append(
+            f"Of the {heard['float32']['words']} words of {heard['clips']} recordings that the "
+            f"embedded model turned into codes and back, {heard['recognizer']} misses {one} with "
+            f"the flow in float32 and {other} in bfloat16; {heard['same_transcript']} transcripts "
+            "are the same."
+        )
+    figures = [
+        Figure(
+            "flow of release in bfloat16, against float32",
+            row["ratio"],
+            f"× {row['ratio']:.3g}",
+            "flow_bfloat16",
+            least=3,
+        )
+        for row in report["rows"]
+        if (row["model"], row["stage"]) == ("release", "flow")
+    ]
+    return lines + (goals(figures) if figures else []), figures
+
+
 def edits(report: dict[str, Any]) -> tuple[list[str], list[Figure]]:
     """What a user of the embedded model waits for."""
     start, batch, stream = report["cold_start"], report["batch"], report["stream"]
@@ -269,6 +318,7 @@ SECTIONS = {
     "compare": comparisons,
     "quantize": rounded_weights,
     "stages": stages,
+    "precision": precision,
     "edits": edits,
 }
 

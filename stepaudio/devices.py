@@ -6,7 +6,7 @@ import torch
 
 from stepaudio.errors import DeviceError
 
-__all__ = ["available_devices", "resolve_device", "resolve_dtype"]
+__all__ = ["available_devices", "resolve_device", "resolve_dtype", "resolve_flow_dtype"]
 
 
 def available_devices() -> dict[str, str]:
@@ -66,6 +66,24 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype
     if not isinstance(dtype, str) or dtype not in named:
         raise DeviceError(f"dtype {dtype!r} is not one of 'auto', {', '.join(map(repr, named))}")
     return named[dtype]
+
+
+def resolve_flow_dtype(dtype: str | torch.dtype) -> torch.dtype:
+    """Turn the name of a floating type that the flow decoder was measured with into the type.
+
+    Args:
+        dtype: ``"float32"``, ``"bfloat16"`` or the ``torch.dtype``.
+
+    Returns:
+        One of these two.
+
+    Raises:
+        DeviceError: another type.
+    """
+    for known in (torch.float32, torch.bfloat16):
+        if dtype in (known, str(known).removeprefix("torch.")):
+            return known
+    raise DeviceError(f"flow_dtype {dtype!r} is not one of 'float32', 'bfloat16'")
 
 
 def _checked(device: str | torch.device) -> torch.device:

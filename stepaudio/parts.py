@@ -205,6 +205,7 @@ def load_parts(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    flow_dtype: torch.dtype = torch.float32,
     bits: Bits | None = None,
     offload: bool = False,
     **overrides: object,
@@ -214,7 +215,8 @@ def load_parts(
     Args:
         folder: holds ``pipeline.json``.
         device: where the loaded parts shall be.
-        dtype: of the language model; the other parts run in float32, as published.
+        dtype: of the language model.
+        flow_dtype: of the flow decoder; the other parts run in float32, as published.
         bits: of the weights of the language model; None takes them as they are stored.
         offload: read weights only while they are needed; see :mod:`stepaudio.offload`.
         **overrides: objects to use instead of loading that part; they stay where they are.
@@ -228,7 +230,15 @@ def load_parts(
     """
     folder = Path(folder)
     parts: dict[str, Any] = {
-        role: load_part(folder, role, device=device, dtype=dtype, bits=bits, offload=offload)
+        role: load_part(
+            folder,
+            role,
+            device=device,
+            dtype=dtype,
+            flow_dtype=flow_dtype,
+            bits=bits,
+            offload=offload,
+        )
         if overrides.get(role) is None
         else overrides[role]
         for role in ROLES
@@ -247,6 +257,7 @@ def load_part(
     *,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    flow_dtype: torch.dtype = torch.float32,
     bits: Bits | None = None,
     offload: bool = False,
 ) -> Any:
@@ -256,7 +267,8 @@ def load_part(
         folder: holds ``pipeline.json``.
         role: a key of :data:`ROLES`.
         device: where the part shall be.
-        dtype: of the language model; the other parts run in float32, as published.
+        dtype: of the language model.
+        flow_dtype: of the flow decoder; the other parts run in float32, as published.
         bits: of the weights of the language model; None takes them as they are stored.
         offload: read weights only while they are needed; see :mod:`stepaudio.offload`.
 
@@ -274,7 +286,7 @@ def load_part(
             f"{', '.join(KINDS)}"
         )
     part_class = KINDS[kind]
-    where, kept = folder / role, dtype if role == "lm" else torch.float32
+    where, kept = folder / role, {"lm": dtype, "flow": flow_dtype}.get(role, torch.float32)
     if issubclass(part_class, Step1LM):
         return part_class.from_pretrained(
             where, dtype=kept, device=device, offload=offload, bits=bits

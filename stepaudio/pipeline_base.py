@@ -17,7 +17,7 @@ from typing_extensions import Self
 from stepaudio import __version__
 from stepaudio.audio import Audio, AudioSource
 from stepaudio.cutting import VOICE_SECONDS, WHOLE_SECONDS, cut_at_pauses, voice_stretch
-from stepaudio.devices import resolve_device, resolve_dtype
+from stepaudio.devices import resolve_device, resolve_dtype, resolve_flow_dtype
 from stepaudio.errors import AudioError, PromptError
 from stepaudio.hub import Pretrained
 from stepaudio.interfaces import (
@@ -104,6 +104,7 @@ class Pipeline:
         *,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "auto",
+        flow_dtype: str | torch.dtype = "float32",
         quantize: Literal["int8", "int4"] | None = None,
         offload: Literal["stage"] | None = None,
         revision: str | None = None,
@@ -125,7 +126,9 @@ class Pipeline:
                 converted on first use, into ``$STEPAUDIO_CACHE`` or ``~/.cache/stepaudio``.
             device: where to run; ``"auto"`` takes an accelerator if there is one.
             dtype: of the language model; ``"auto"`` is bfloat16 on an accelerator that has it.
-                The other parts run in float32, as published.
+            flow_dtype: of the flow decoder, ``"float32"`` as published or ``"bfloat16"``, which is
+                much faster where the device multiplies matrices in it; see ``docs/speed.md``. The
+                other parts run in float32.
             quantize: round the weights of the language model; see :mod:`stepaudio.lm.quantize`.
             offload: ``"stage"`` has in memory only the part that works, reading it again each
                 time; see :mod:`stepaudio.offload`.
@@ -144,6 +147,7 @@ class Pipeline:
 
         Raises:
             CheckpointError: no such model, or a damaged one.
+            DeviceError: no such device or floating type.
             SpecMismatchError: a part passed in does not fit the others.
             WatermarkError: the watermarker cannot work.
         """
@@ -153,6 +157,7 @@ class Pipeline:
             folder,
             device=where,
             dtype=resolve_dtype(dtype, where),
+            flow_dtype=resolve_flow_dtype(flow_dtype),
             bits=None if quantize is None else BITS[quantize],
             offload=offload == "stage",
             tokenizer=tokenizer,

@@ -23,6 +23,8 @@ __all__ = [
     "Device",
     "Dtype",
     "Floating",
+    "FlowDtype",
+    "FlowFloating",
     "Force",
     "Guidance",
     "Model",
@@ -57,6 +59,13 @@ class Floating(str, Enum):
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
+
+
+class FlowFloating(str, Enum):
+    """Floating types of the flow decoder."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
 
 
 class Rounding(str, Enum):
@@ -132,6 +141,13 @@ Device = Annotated[
 ]
 Dtype = Annotated[
     Floating, typer.Option(help="Floating type of the language model.", rich_help_panel=_MODEL)
+]
+FlowDtype = Annotated[
+    FlowFloating,
+    typer.Option(
+        help="Floating type of the flow decoder; bfloat16 is faster on CPUs that multiply in it.",
+        rich_help_panel=_MODEL,
+    ),
 ]
 Quantize = Annotated[
     Rounding | None,
@@ -240,6 +256,7 @@ def load_pipeline(
     model: str | None,
     device: str,
     dtype: Floating,
+    flow_dtype: FlowFloating = FlowFloating.float32,
     quantize: Rounding | None = None,
     offload: bool = False,
 ) -> P:
@@ -251,6 +268,7 @@ def load_pipeline(
         model: folder or hub id; None is the embedded one.
         device: a name that :func:`check_device` has accepted.
         dtype: of the language model.
+        flow_dtype: of the flow decoder.
         quantize: what to round the language model's weights to.
         offload: have only the part in memory that works.
 
@@ -262,6 +280,7 @@ def load_pipeline(
         model,
         device=device,
         dtype=dtype.value,
+        flow_dtype=flow_dtype.value,
         quantize=None if quantize is None else quantize.value,
         offload="stage" if offload else None,
     )

@@ -16,6 +16,8 @@ from stepaudio.cli.options import (
     Device,
     Dtype,
     Floating,
+    FlowDtype,
+    FlowFloating,
     Force,
     Guidance,
     Model,
@@ -50,6 +52,7 @@ def resynth(
     model: Model = None,
     device: Device = "auto",
     dtype: Dtype = Floating.auto,
+    flow_dtype: FlowDtype = FlowFloating.float32,
     offload: Offload = False,
     as_json: AsJson = False,
     force: Force = False,
@@ -67,7 +70,13 @@ def resynth(
     sound = Audio.load(recording).require_sound()
     with Screen() as screen:
         pipeline = load_pipeline(
-            EditPipeline, screen, model=model, device=device, dtype=dtype, offload=offload
+            EditPipeline,
+            screen,
+            model=model,
+            device=device,
+            dtype=dtype,
+            flow_dtype=flow_dtype,
+            offload=offload,
         )
         result = pipeline.resynthesize(
             sound,

@@ -214,7 +214,7 @@ class TokenFlowDecoder(Pretrained, FlowDecoder):
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
             x = (torch.cat([x, x]) if rate else x).to(mu.dtype)
-            v = self.estimator(x, t.to(mu.dtype)[None], mu, speaker, known, mask).float()
+            v = self.estimator(x, t[None], mu, speaker, known, mask).float()
             return guide(v, rate) if rate else v
 
         return solve(velocity, start, times, self.config.solver)

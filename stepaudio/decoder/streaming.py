@@ -161,7 +161,7 @@ def _decode_chunk(
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
         x = (torch.cat([x, x]) if rate else x).to(mu.dtype)
-        v, cache = flow.estimator.stream(x, t.to(mu.dtype)[None], mu, speaker, known, next(before))
+        v, cache = flow.estimator.stream(x, t[None], mu, speaker, known, next(before))
         after.append(cache)
         return guide(v.float(), rate) if rate else v.float()
 

@@ -130,6 +130,7 @@ def test_settings_reach_the_model(model: str) -> None:
     assert plain != codes("steps.wav", "--steps", "5")
     assert plain != codes("guidance.wav", "--guidance", "3")
     codes("types.wav", "--dtype", "bfloat16", "--device", "cpu")
+    assert plain != codes("fast.wav", "--flow-dtype", "bfloat16")
 
 
 def test_a_cut_result_is_pointed_out(here: Path) -> None:

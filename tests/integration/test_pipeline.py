@@ -17,7 +17,13 @@ from same_results import assert_same, same_tokens
 import stepaudio
 from stepaudio import Audio, Edit, EditPipeline, Parts, TTSPipeline
 from stepaudio.decoder.griffin_lim import GriffinLim
-from stepaudio.errors import CheckpointError, EditError, OutputExistsError, PromptError
+from stepaudio.errors import (
+    CheckpointError,
+    DeviceError,
+    EditError,
+    OutputExistsError,
+    PromptError,
+)
 from stepaudio.noise import suppress_noise
 from stepaudio.result import STAGES
 from stepaudio.types import VoicePrompt
@@ -346,6 +352,18 @@ def test_device_and_dtype(pipe: EditPipeline, sound: Audio, tmp_path: Path) -> N
     assert half.edit(sound, Edit.denoise(), seed=1).tokens.num_units
     with pytest.raises(ValueError, match="float8"):
         EditPipeline.from_pretrained(folder, dtype="float8")
+    with pytest.raises(DeviceError, match="flow_dtype 'float16'"):
+        EditPipeline.from_pretrained(folder, flow_dtype="float16")
+
+
+def test_the_flow_in_bfloat16(pipe: EditPipeline, sound: Audio, tmp_path: Path) -> None:
+    folder = pipe.save_pretrained(tmp_path / "model")
+    wanted, plain, fast = (
+        EditPipeline.from_pretrained(folder, device="cpu", **how).resynthesize(sound, seed=1).audio
+        for how in ({}, {"flow_dtype": "float32"}, {"flow_dtype": "bfloat16"})
+    )
+    assert torch.equal(wanted.samples, plain.samples)
+    assert not torch.equal(wanted.samples, fast.samples)
 
 
 def test_weights_are_never_modified(pipe: EditPipeline, sound: Audio) -> None:

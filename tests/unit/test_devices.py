@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from stepaudio.devices import available_devices, resolve_device, resolve_dtype
+from stepaudio.devices import available_devices, resolve_device, resolve_dtype, resolve_flow_dtype
 from stepaudio.errors import DeviceError, StepAudioError
 
 CPU = torch.device("cpu")
@@ -40,6 +40,15 @@ def test_dtypes() -> None:
     for wrong in ("float8", "int8", torch.int8, None):
         with pytest.raises(DeviceError, match="is not one of 'auto', 'float32', 'bfloat16'"):
             resolve_dtype(wrong, CPU)  # type: ignore[arg-type]
+
+
+def test_dtypes_of_the_flow() -> None:
+    for name in ("float32", "bfloat16"):
+        wanted = getattr(torch, name)
+        assert resolve_flow_dtype(name) is resolve_flow_dtype(wanted) is wanted
+    for wrong in ("auto", "float16", torch.float16, "torch.float32", "float8", None):
+        with pytest.raises(DeviceError, match="is not one of 'float32', 'bfloat16'"):
+            resolve_flow_dtype(wrong)  # type: ignore[arg-type]
 
 
 def test_refusals_are_ours_and_what_they_used_to_be() -> None:
