@@ -34,6 +34,7 @@ from stepaudio.decoder.speaker import CAMPPlus, CAMPPlusConfig
 from stepaudio.lm.generate import collect
 from stepaudio.lm.int4 import Int4Linear
 from stepaudio.lm.int8 import Int8Linear, dequantize_int8, quantize_int8
+from stepaudio.lm.linear import Linear
 from stepaudio.lm.quantize import quantize
 from stepaudio.lm.step1 import Step1Config, Step1LM
 from stepaudio.locate import EMBEDDED
@@ -128,6 +129,8 @@ def kernels(repeats: int) -> dict[str, Any]:
     ours = {"int8": Int8Linear(inputs, outputs), "int4": Int4Linear(inputs, outputs)}
     for layer in ours.values():
         layer.fill(weight)
+    row_of_bfloat16 = Linear(inputs, outputs, bias=False, dtype=torch.bfloat16)
+    row_of_bfloat16.weight.data = half
     nibbles = torch.randint(0, 16, (outputs, inputs), dtype=torch.int32, generator=generator)
     group = torch.ones(inputs // 64, outputs, 2)
 
@@ -142,6 +145,7 @@ def kernels(repeats: int) -> dict[str, Any]:
     tried: dict[str, Callable[[], Callable[[], Tensor]]] = {
         "float32": lambda: lambda: F.linear(x, weight),
         "bfloat16": lambda: lambda: F.linear(x_half, half),
+        "bfloat16, this library": lambda: lambda: row_of_bfloat16(x_half),
         "8 bits, this library": lambda: lambda: ours["int8"](x),
         "8 bits, _weight_int8pack_mm, bfloat16 input": lambda: int8pack(x_half),
         "8 bits, _weight_int8pack_mm, float32 input": lambda: int8pack(x),

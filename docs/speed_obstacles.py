@@ -19,24 +19,25 @@ OBSTACLES = {
     "bfloat16": (
         "bfloat16 at 80 % of the bandwidth",
         "The layers alone come near it (see the time of one layer in [small machines]"
-        "(small-machines.md)); norms, attention and residuals between them do not. This CPU has "
-        "AVX2 but no bfloat16 instructions, so each of these small operations widens and narrows "
-        "its numbers, and during it nothing is read.",
+        "(small-machines.md)); norms, attention and residuals between them do not, and during them "
+        "no weight is read. Where the CPU has no bfloat16 instructions, each of these small "
+        "operations also widens and narrows its numbers.",
     ),
     "int8": (
         "8 bits at 1.7 times bfloat16",
-        "Without AVX-512 VNNI or AMX a product of 8 bits takes three instructions, and every "
-        "weight meets two digits of the input, because one digit of 7 bits would round the input. "
-        "The layer is then bound by arithmetic: it takes about as long as that of bfloat16, which "
-        "reads twice as much. What is gained comes from the operations in between, which run in "
-        "float32.",
+        "Half as many bytes are at most twice as fast, and inputs must be rounded to whole numbers "
+        "before each layer, during which no weight is read. Every weight meets two digits of the "
+        "input, because one digit would round the input. With AVX-512 VNNI or AMX that costs "
+        "nothing; without them a product of 8 bits takes three instructions, and the layer is "
+        "bound by arithmetic: it takes about as long as that of bfloat16.",
     ),
     "int4": (
         "4 bits at 2.5 times bfloat16",
-        "Both kernels that PyTorch has for 4 bits expand every weight to a float in registers, "
-        "which on AVX2 takes longer than reading it, also when all threads share the work. A "
-        "kernel that multiplies 4 bits as whole numbers would have to be compiled; this library "
-        "has no compiled code. 4 bits are for memory here.",
+        "The kernel that PyTorch has for 4 bits expands every weight to a float in registers. With "
+        "AVX-512 that takes a little longer than reading a quarter of the bytes, with AVX2 longer "
+        "than reading all of them in bfloat16. A kernel that multiplies 4 bits as whole numbers "
+        "would have to be compiled; this library has no compiled code. The output layer has 8 "
+        "bits.",
     ),
     "linguistic": (
         "The linguistic encoder at 80 % of its matrix products",

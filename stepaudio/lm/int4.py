@@ -1,18 +1,17 @@
 """Linear layers with weights of 4 bits, in groups of 64 with a scale and an offset.
 
-A group are the weights of 64 outputs for one input. Groups lie in memory as the rows of FBGEMM's 4
-bit tables (32 bytes of codes, the first of a pair in the low half; scale and offset in float16), so
-4.5 bits a weight. PyTorch sums rows of such tables with weights of their own, in float32, without
-expanding them: with the inputs as those weights it is a product of a vector and a matrix, faster
-than its kernel for 4 bits on a CPU without AVX512 (see ``docs/small-machines.md``). A call of it
-runs in one thread, so a large table is summed in parts, one per thread.
+A group are the weights of one output for 64 consecutive inputs. With the scale and the offset, in
+bfloat16, that is 4.5 bits a weight. They are stored as PyTorch's kernel for 4 bits reads them on a
+CPU with AVX512; for that on a CPU with AVX2 bytes are moved once. The kernel takes and gives
+bfloat16 and adds up in float32, so inputs and outputs are rounded to 8 bits of mantissa: a tenth of
+what rounding the weights costs. It expands weights in registers, faster than it could read them in
+bfloat16 (see ``docs/small-machines.md``).
 """
 
 from __future__ import annotations
 
 import functools
-import os
-from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,81 +19,97 @@ from torch import Tensor, nn
 
 __all__ = ["GROUP", "Int4Linear", "dequantize_int4", "quantize_int4"]
 
-#: Outputs that share a scale.
+#: Inputs that share a scale.
 GROUP = 64
-_BYTES = GROUP // 2 + 4
-# Up to so many inputs are cheaper one by one than expanding the weights for all of them.
-_FEW = 32
-# Groups of outputs expanded at a time, which bounds what a large layer needs meanwhile.
+# Outputs whose codes lie side by side, half of them in the low halves of bytes; as stored.
+_BLOCK = 64
+# Up to so many inputs are cheaper by the kernel than expanding the weights for all of them.
+_FEW = 128
+# Blocks of outputs worked on together, which bounds what a large layer needs meanwhile.
 _BLOCKS = 16
-# Bytes of a table that one thread sums faster than another one is told to help.
-_ALONE = 2**21
 
 
-def quantize_int4(weight: Tensor) -> Tensor:
+def quantize_int4(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Round the weights of each group to one of 16 values from its smallest to its largest.
 
     Args:
         weight: ``[O, I]``.
 
     Returns:
-        ``[ceil(O / 64), I, 36]`` uint8; off by at most half a scale, and what rounding a scale and
-        an offset to float16 adds: a part of 2 ** -11 of the largest weight of the group each.
+        Codes ``[ceil(O / 64), ceil(I / 64) * 64, 32]`` uint8, and the bytes of bfloat16 scales and
+        offsets, ``[ceil(I / 64), ceil(O / 64) * 64, 4]`` uint8. Off by at most half a scale, and
+        what rounding to bfloat16 adds: a part of 2 ** -8 of the largest weight of the group.
 
     Raises:
-        ValueError: a weight is not finite, or beyond float16.
+        ValueError: a weight is not finite.
     """
     outputs, inputs = weight.shape
-    blocks = -(-outputs // GROUP)
-    packed = torch.empty(blocks, inputs, _BYTES, dtype=torch.uint8, device=weight.device)
-    for first in range(0, blocks, _BLOCKS):
-        part = weight[first * GROUP : (first + _BLOCKS) * GROUP].float()
-        groups = F.pad(part, (0, 0, 0, -len(part) % GROUP)).view(-1, GROUP, inputs).transpose(1, 2)
-        offset = groups.amin(-1, keepdim=True).half()
-        scale = ((groups.amax(-1, keepdim=True) - offset.float()) / 15).half()
-        if not (offset.isfinite().all() and scale.isfinite().all()):
-            raise ValueError("a weight is not finite or above 65504; it does not go into 4 bits")
+    shapes = _shapes(outputs, inputs)
+    codes, ends = (torch.empty(s, dtype=torch.uint8, device=weight.device) for s in shapes)
+    for first in range(0, len(codes), _BLOCKS):
+        part = weight[first * _BLOCK : (first + _BLOCKS) * _BLOCK].float()
+        filled = F.pad(part, (0, -inputs % GROUP, 0, -len(part) % _BLOCK))
+        groups = filled.view(len(filled), -1, GROUP)
+        low, high = groups.amin(-1), groups.amax(-1)
+        scale = ((high - low) / 15).bfloat16()
+        # The value of code 8, which is what the kernel wants.
+        offset = (low + 8 * scale.float()).bfloat16()
+        if not (scale.isfinite().all() and offset.isfinite().all()):
+            raise ValueError("a weight is not finite, so it cannot be rounded to 4 bits")
         steps = torch.where(scale > 0, scale, 1).float()
-        codes = ((groups - offset.float()) / steps).round_().clamp_(0, 15).to(torch.uint8)
-        pairs = codes[..., 0::2] | (codes[..., 1::2] << 4)
-        ends = torch.cat([scale, offset], -1).view(torch.uint8)
-        packed[first : first + _BLOCKS] = torch.cat([pairs, ends], -1)
-    return packed
+        steps = ((groups - offset.float()[..., None]) / steps[..., None]).round_()
+        whole = (steps + 8).clamp_(0, 15).to(torch.uint8).view(-1, _BLOCK, codes.shape[1])
+        codes[first : first + _BLOCKS] = _pair(whole, _BLOCK)
+        rows = slice(first * _BLOCK, first * _BLOCK + len(filled))
+        both = torch.stack([scale, offset], -1).transpose(0, 1).contiguous()
+        ends[:, rows] = both.view(torch.uint8)
+    return codes, ends
 
 
-def dequantize_int4(packed: Tensor, outputs: int, dtype: torch.dtype = torch.float32) -> Tensor:
+def dequantize_int4(
+    codes: Tensor, ends: Tensor, outputs: int, inputs: int, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """The weights that 4 bits stand for.
 
     Args:
-        packed: ``[B, I, 36]`` uint8.
+        codes: ``[ceil(O / 64), ceil(I / 64) * 64, 32]`` uint8.
+        ends: ``[ceil(I / 64), ceil(O / 64) * 64, 4]`` uint8.
         outputs: ``O``; groups may be filled up beyond.
+        inputs: ``I``.
         dtype: of the result.
 
     Returns:
         ``[O, I]``.
     """
-    return _groups(packed, dtype).transpose(1, 2).flatten(0, 1)[:outputs]
+    return _expand(codes, ends, _BLOCK, dtype)[:outputs, :inputs]
 
 
 class Int4Linear(nn.Module):
     """A linear layer without bias, whose weights have 4 bits. For inference only.
+
+    The first call on a CPU whose kernel wants the codes in another order moves them, in place;
+    whoever asks for the state gets them as they are stored.
 
     Args:
         in_features: ``I``.
         out_features: ``O``.
 
     Attributes:
-        weight: ``[ceil(O / 64), I, 36]`` uint8.
+        weight: ``[ceil(O / 64), ceil(I / 64) * 64, 32]`` uint8.
+        ends: ``[ceil(I / 64), ceil(O / 64) * 64, 4]`` uint8, the bytes of scales and offsets.
     """
 
     weight: Tensor
+    ends: Tensor
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
         self.in_features = in_features
         self.out_features = out_features
-        shape = (-(-out_features // GROUP), in_features, _BYTES)
-        self.register_buffer("weight", torch.zeros(shape, dtype=torch.uint8))
+        codes, ends = _shapes(out_features, in_features)
+        self.register_buffer("weight", torch.zeros(codes, dtype=torch.uint8))
+        self.register_buffer("ends", torch.zeros(ends, dtype=torch.uint8))
+        self._block = _BLOCK
 
     def fill(self, weight: Tensor) -> None:
         """Take over weights.
@@ -103,87 +118,113 @@ class Int4Linear(nn.Module):
             weight: ``[O, I]`` of a floating type, on any device.
 
         Raises:
-            ValueError: a weight is not finite, or beyond float16.
+            ValueError: a weight is not finite.
         """
-        self.weight = quantize_int4(weight.to(self.weight.device))
+        self.forget()
+        self.weight, self.ends = quantize_int4(weight.to(self.weight.device))
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply ``[..., I]`` to ``[..., O]``."""
         rows = x.reshape(-1, self.in_features)
+        if self.in_features % GROUP:
+            rows = F.pad(rows, (0, -self.in_features % GROUP))
         on_cpu = x.device.type == "cpu"
-        if on_cpu and len(rows) <= _FEW and _table_sum_works():
-            output = torch.stack([_sum_together(row.float(), self.weight) for row in rows])
+        block = _kernel_block() if on_cpu and len(rows) <= _FEW else None
+        if block is not None:
+            self._lay_out(block)
+            output = _multiply(rows, self.weight, self.ends)
         else:
             # Half precision is slow on many CPUs.
             wide = rows.float() if on_cpu else rows
             output = torch.cat(
                 [
-                    (wide @ _groups(part, wide.dtype)).transpose(0, 1).flatten(1)
-                    for part in torch.split(self.weight, _BLOCKS)
+                    wide @ _expand(codes, ends, self._block, wide.dtype).T
+                    for codes, ends in zip(
+                        torch.split(self.weight, _BLOCKS),
+                        torch.split(self.ends, _BLOCKS * _BLOCK, 1),
+                        strict=True,
+                    )
                 ],
                 -1,
             )
-        return output[:, : self.out_features].reshape(*x.shape[:-1], -1).to(x.dtype)
+        if self.out_features % _BLOCK:
+            output = output[:, : self.out_features]
+        return output.reshape(*x.shape[:-1], -1).to(x.dtype)
+
+    def forget(self) -> None:
+        """Be told that the codes will come anew, as they are stored."""
+        self._block = _BLOCK
+
+    def _lay_out(self, block: int) -> None:
+        if self._block != block:
+            # In inference mode tensors of either kind may be changed in place.
+            with torch.inference_mode():
+                for codes in torch.split(self.weight, _BLOCKS):
+                    codes.copy_(_pair(_unpair(codes, self._block), block).view_as(codes))
+            self._block = block
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        self._lay_out(_BLOCK)
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self.forget()
+        super()._load_from_state_dict(*args, **kwargs)
 
     def extra_repr(self) -> str:
         """Sizes, for printing."""
         return f"in_features={self.in_features}, out_features={self.out_features}"
 
 
-def _groups(packed: Tensor, dtype: torch.dtype) -> Tensor:
-    """``[B, I, 64]`` weights."""
-    pairs = packed[..., : GROUP // 2]
-    codes = torch.stack([pairs & 15, pairs >> 4], -1).flatten(-2)
-    scale, offset = packed[..., GROUP // 2 :].contiguous().view(torch.float16).unbind(-1)
-    return torch.addcmul(offset[..., None].to(dtype), codes.to(dtype), scale[..., None].to(dtype))
+def _shapes(outputs: int, inputs: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Of codes, and of scales and offsets."""
+    blocks, groups = -(-outputs // _BLOCK), -(-inputs // GROUP)
+    return (blocks, groups * GROUP, _BLOCK // 2), (groups, blocks * _BLOCK, 4)
 
 
-def _sum_together(row: Tensor, packed: Tensor) -> Tensor:
-    """:func:`_table_sum` by all threads; the kernel lets go of Python while it works."""
-    threads = min(torch.get_num_threads(), len(packed))
-    if threads == 1 or packed.numel() < _ALONE:
-        return _table_sum(row, packed)
-    own, *others = packed.tensor_split(threads)
-    helpers = _helpers(threads - 1, os.getpid())
-    sums = [helpers.submit(_table_sum, row, part) for part in others]
-    return torch.cat([_table_sum(row, own), *(one.result() for one in sums)])
+def _pair(whole: Tensor, block: int) -> Tensor:
+    """``[B, 64, I]`` codes, two in a byte, ``[B * 64 / block, I, block / 2]``."""
+    low, high = whole.reshape(-1, 2, block // 2, whole.shape[-1]).unbind(1)
+    return (low | (high << 4)).transpose(1, 2).contiguous()
 
 
-@functools.cache
-def _helpers(count: int, process: int) -> ThreadPoolExecutor:
-    """Threads of this process; a fork has none of its parent's."""
-    return ThreadPoolExecutor(count, thread_name_prefix=f"stepaudio-int4-{process}")
+def _unpair(codes: Tensor, block: int) -> Tensor:
+    """``[B, I, 32]`` bytes to ``[B, 64, I]`` codes."""
+    blocks, inputs, _ = codes.shape
+    pairs = codes.reshape(-1, inputs, block // 2).transpose(1, 2)
+    return torch.stack([pairs & 15, pairs >> 4], 1).view(blocks, _BLOCK, inputs)
 
 
-def _table_sum(row: Tensor, packed: Tensor) -> Tensor:
-    """``[I]`` float32 times the weights, ``[B * 64]``."""
-    blocks, inputs, size = packed.shape
-    rows, bags = _all_rows(blocks, inputs)
-    sums: Tensor = torch.ops.quantized.embedding_bag_4bit_rowwise_offsets(
-        packed.view(-1, size), rows, bags, False, 0, False, row.repeat(blocks), None, True
+def _expand(codes: Tensor, ends: Tensor, block: int, dtype: torch.dtype) -> Tensor:
+    """``[B, I, 32]`` codes to ``[B * 64, I]`` weights."""
+    groups = _unpair(codes, block).view(-1, codes.shape[1] // GROUP, GROUP).to(dtype)
+    scale, offset = ends.view(torch.bfloat16).transpose(0, 1).to(dtype).unbind(-1)
+    return torch.addcmul(offset[..., None], groups - 8, scale[..., None]).flatten(1)
+
+
+def _multiply(rows: Tensor, codes: Tensor, ends: Tensor) -> Tensor:
+    """``[B, I]`` times the weights, ``[B, O]`` bfloat16."""
+    plain = codes.view(-1, codes.shape[1] // 2)
+    product: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(
+        rows.bfloat16(), plain, GROUP, ends.view(torch.bfloat16)
     )
-    return sums.flatten()
-
-
-@functools.lru_cache(maxsize=16)
-def _all_rows(blocks: int, inputs: int) -> tuple[Tensor, Tensor]:
-    """Every row of a table in order, and where each sum begins and ends."""
-    with torch.inference_mode(False):
-        return (
-            torch.arange(blocks * inputs, dtype=torch.int32),
-            torch.arange(0, blocks * inputs + 1, inputs, dtype=torch.int32),
-        )
+    return product
 
 
 @functools.cache
-def _table_sum_works() -> bool:
-    """Whether PyTorch here sums rows of 4 bits, and as they are laid out by this file."""
+def _kernel_block() -> int | None:
+    """How many outputs the kernel here wants side by side; None without one that is right."""
     with torch.inference_mode(False), torch.no_grad():
-        weight = torch.linspace(-1, 1, 2 * GROUP * 8).view(2 * GROUP, 8).sin()
-        row = torch.linspace(-2, 3, 8)
-        packed = quantize_int4(weight)
-        try:
-            found = _table_sum(row, packed)
-        except (AttributeError, NotImplementedError, RuntimeError):
-            return False
-        return torch.allclose(found, dequantize_int4(packed, 2 * GROUP) @ row, atol=1e-5)
+        weight = torch.linspace(-9, 9, 2 * _BLOCK * GROUP).view(2 * _BLOCK, GROUP).sin()
+        rows = torch.linspace(-2, 3, GROUP).cos()[None]
+        codes, ends = quantize_int4(weight)
+        wanted = rows.bfloat16().float() @ _expand(codes, ends, _BLOCK, torch.float32).T
+        for block in (_BLOCK, _BLOCK // 2):
+            laid = _pair(_unpair(codes, _BLOCK), block).view_as(codes)
+            try:
+                found = _multiply(rows, laid, ends).float()
+            except (AttributeError, NotImplementedError, RuntimeError):
+                return None
+            if torch.allclose(found, wanted, rtol=2**-7, atol=1e-3):
+                return block
+        return None

@@ -1,7 +1,8 @@
 """Linear layers with weights of 8 bits: one scale per output, symmetric.
 
-On the CPU the products are those of whole numbers, by FBGEMM, which PyTorch brings along and which
-reads 8 bit weights faster than any other kernel of torch 2.13 (see ``docs/small-machines.md``). It
+On the CPU the products are those of whole numbers, by the libraries that PyTorch brings along:
+oneDNN where the CPU adds up products of 8 bits by itself (VNNI), else FBGEMM, which read 8 bit
+weights faster than any other kernel of torch 2.13 there (see ``docs/small-machines.md``). FBGEMM
 wants inputs of 7 bits, and would round to them. So an input is written as two digits of 7 bits, and
 both are multiplied in one pass over the weights: the weights are what is rounded, not the input.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,8 @@ INPUT_STEPS = 63 * 128 + 63
 _TINY = torch.finfo(torch.float32).tiny
 # Rows of weights or inputs worked on together, which bounds what a large layer needs meanwhile.
 _ROWS = 1024
+# What oneDNN takes off weights.
+_ZERO = torch.zeros(1, dtype=torch.int64)
 
 
 def quantize_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,16 +81,16 @@ def two_digits(x: Tensor) -> tuple[Tensor, Tensor]:
     """
     step = (torch.linalg.vector_norm(x, torch.inf, 1, True) / INPUT_STEPS).clamp_min_(_TINY)
     whole = (x / step).round_()
-    high = ((whole + 64) / 128).floor_()
+    high = whole.add(64).mul_(1 / 128).floor_()
     return torch.stack([high, whole.sub_(high, alpha=128)]), step
 
 
 class Int8Linear(nn.Module):
     """A linear layer without bias, whose weights have 8 bits. For inference only.
 
-    The first call on a CPU that has FBGEMM lays the weights out for it and lets go of the plain
-    ones; whoever asks for the state, or moves the layer, gets them back. Elsewhere the weights are
-    expanded for each call, which saves memory but no time.
+    The first call on a CPU with a kernel lays the weights out for it and lets go of the plain ones;
+    whoever asks for the state, or moves or copies the layer, gets them back. Elsewhere the weights
+    are expanded for each call, which saves memory but no time.
 
     Args:
         in_features: ``I``.
@@ -127,9 +130,11 @@ class Int8Linear(nn.Module):
         on_cpu = x.device.type == "cpu"
         # Half precision is slow on many CPUs.
         wide = rows.float() if on_cpu else rows
-        if on_cpu and _fbgemm_works():
-            packed = self._laid_out()
-            output = torch.cat([_multiply(part, packed) for part in torch.split(wide, _ROWS)])
+        kernel = _kernel() if on_cpu else None
+        if kernel is not None:
+            packed, scale = self._laid_out(kernel), self.scale
+            parts = [kernel.multiply(part, packed, scale) for part in torch.split(wide, _ROWS)]
+            output = parts[0] if len(parts) == 1 else torch.cat(parts)
         else:
             pieces = zip(
                 torch.split(self.weight, _ROWS), torch.split(self.scale, _ROWS), strict=True
@@ -141,20 +146,24 @@ class Int8Linear(nn.Module):
         """Let go of the weights as they are laid out for the kernel, without getting them back."""
         self._packed = None
 
-    def _laid_out(self) -> Any:
+    def _laid_out(self, kernel: type[_Kernel]) -> Any:
         if self._packed is None:
             # What is made in inference mode could not be saved or moved outside it.
             with torch.inference_mode(False):
-                self._packed = _pack(self.weight, self.scale)
+                self._packed = kernel.pack(self.weight, self.scale)
                 self.weight = self.weight.new_empty(0)
         return self._packed
 
     def _unpack(self) -> None:
         if self._packed is not None:
+            kind = _OneDNN if isinstance(self._packed, Tensor) else _FBGEMM
             with torch.inference_mode(False):
-                stored, _ = torch.ops.quantized.linear_unpack(self._packed)
-                self.weight = stored.int_repr()[:, : self.in_features].contiguous()
+                self.weight = kind.unpack(self._packed, self.in_features)
             self._packed = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._unpack()
+        return self.__dict__.copy()
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         self._unpack()
@@ -172,44 +181,105 @@ class Int8Linear(nn.Module):
         return f"in_features={self.in_features}, out_features={self.out_features}"
 
 
-def _pack(weight: Tensor, scale: Tensor) -> Any:
-    """Weights as FBGEMM wants them, with two more inputs of weight zero."""
-    with warnings.catch_warnings():
-        # The only way to say a scale per output; if the type goes one day, _fbgemm_works() sees it.
-        warnings.filterwarnings("ignore", message=".*quantized tensor creation functions.*")
-        quantized = torch._make_per_channel_quantized_tensor(
-            F.pad(weight, (0, 2)),
-            scale.double(),
-            torch.zeros(len(scale), dtype=torch.int64),
-            0,
+class _Kernel(Protocol):
+    """What multiplies digits of inputs and weights of 8 bits."""
+
+    @staticmethod
+    def pack(weight: Tensor, scale: Tensor) -> Any:
+        """Weights ``[O, I]`` as the kernel wants them."""
+
+    @staticmethod
+    def unpack(packed: Any, inputs: int) -> Tensor:
+        """The weights ``[O, I]`` again."""
+
+    @staticmethod
+    def multiply(rows: Tensor, packed: Any, scale: Tensor) -> Tensor:
+        """``[B, I]`` float32 times the weights, ``[B, O]``."""
+
+
+class _OneDNN(_Kernel):
+    @staticmethod
+    def pack(weight: Tensor, scale: Tensor) -> Tensor:
+        packed: Tensor = torch.ops.onednn.qlinear_prepack(weight, None)
+        return packed
+
+    @staticmethod
+    def unpack(packed: Tensor, inputs: int) -> Tensor:
+        return packed.to_dense().T.contiguous()
+
+    @staticmethod
+    def multiply(rows: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
+        digits, step = two_digits(rows)
+        whole = digits.flatten(0, 1).to(torch.int8)
+        product = torch.ops.onednn.qlinear_pointwise(
+            whole, 1.0, 0, packed, scale, _ZERO, None, 1.0, 0, torch.float32, "none", [], ""
         )
-    return torch.ops.quantized.linear_prepack(quantized, None)
+        return _joined(product, step)
 
 
-def _multiply(rows: Tensor, packed: Any) -> Tensor:
-    """``[B, I]`` float32 times packed weights, ``[B, O]``."""
-    digits, step = two_digits(rows)
-    # The kernel maps the smallest and the largest input to 0 and 127. The two inputs more are
-    # those, so that its steps are the whole numbers that the digits are.
-    ends = digits.new_tensor([-64.0, 63.0]).expand(2, len(rows), 2)
-    inputs = torch.cat([digits, ends], -1).flatten(0, 1)
-    high, low = torch.ops.quantized.linear_dynamic(inputs, packed, True).view(2, len(rows), -1)
-    product: Tensor = low.add(high, alpha=128).mul_(step)
-    return product
+class _FBGEMM(_Kernel):
+    @staticmethod
+    def pack(weight: Tensor, scale: Tensor) -> Any:
+        with warnings.catch_warnings():
+            # The only way to say a scale per output; if the type goes one day, _kernel() sees it.
+            warnings.filterwarnings("ignore", message=".*quantized tensor creation functions.*")
+            quantized = torch._make_per_channel_quantized_tensor(
+                F.pad(weight, (0, 2)),  # the two inputs more, see multiply()
+                scale.double(),
+                torch.zeros(len(scale), dtype=torch.int64),
+                0,
+            )
+        return torch.ops.quantized.linear_prepack(quantized, None)
+
+    @staticmethod
+    def unpack(packed: Any, inputs: int) -> Tensor:
+        stored, _ = torch.ops.quantized.linear_unpack(packed)
+        weight: Tensor = stored.int_repr()[:, :inputs].contiguous()
+        return weight
+
+    @staticmethod
+    def multiply(rows: Tensor, packed: Any, scale: Tensor) -> Tensor:
+        digits, step = two_digits(rows)
+        # The kernel maps the smallest and the largest input to 0 and 127. The two inputs more are
+        # those, so that its steps are the whole numbers that the digits are.
+        ends = digits.new_tensor([-64.0, 63.0]).expand(2, len(rows), 2)
+        inputs = torch.cat([digits, ends], -1).flatten(0, 1)
+        return _joined(torch.ops.quantized.linear_dynamic(inputs, packed, True), step)
+
+
+def _joined(product: Tensor, step: Tensor) -> Tensor:
+    """``[2 * B, O]`` products of digits, high ones first, to ``[B, O]`` those of the inputs."""
+    high, low = product.view(2, len(step), -1).unbind()
+    return low.add_(high, alpha=128).mul_(step)
+
+
+def _adds_up_bytes() -> bool:
+    """Whether the CPU has instructions for sums of products of 8 bits."""
+    # Older versions of PyTorch do not tell.
+    ask: Callable[[], dict[str, Any]] | None = getattr(torch.cpu, "get_capabilities", None)
+    return ask is not None and bool(ask().get("avx512_vnni"))
 
 
 @functools.cache
-def _fbgemm_works() -> bool:
-    """Whether PyTorch here has a kernel that multiplies digits exactly."""
+def _kernel() -> type[_Kernel] | None:
+    """The fastest kernel that PyTorch has here and that multiplies digits exactly."""
+    if _adds_up_bytes() and _is_exact(_OneDNN):
+        return _OneDNN
+    return _FBGEMM if _is_exact(_FBGEMM) else None
+
+
+def _is_exact(kernel: type[_Kernel]) -> bool:
     with torch.inference_mode(False), torch.no_grad():
         # The largest sums there can be: a kernel that saturates shows here.
         codes = torch.tensor([127, -127, 64], dtype=torch.int8)[:, None].repeat(1, 256)
         scale = torch.tensor([1.0, 0.5, 2.0])
         rows = torch.stack([torch.linspace(-1, 1, 256), torch.ones(256)])
         try:
-            found = _multiply(rows, _pack(codes, scale))
+            packed = kernel.pack(codes, scale)
+            found = kernel.multiply(rows, packed, scale)
+            again = kernel.unpack(packed, 256)
         except (AttributeError, NotImplementedError, RuntimeError):
             return False
         (high, low), step = two_digits(rows)
         wanted = ((128 * high + low) * step) @ dequantize_int8(codes, scale).T
-        return torch.allclose(found, wanted, rtol=1e-5, atol=1e-3)
+        return torch.equal(again, codes) and torch.allclose(found, wanted, rtol=1e-5, atol=1e-3)

@@ -111,8 +111,7 @@ def forget_layouts(model: nn.Module) -> None:
         model: whose weights are not needed any more.
     """
     for _, layer in _layers(model):
-        if isinstance(layer, Int8Linear):
-            layer.forget()
+        layer.forget()
 
 
 def _layers(model: nn.Module) -> Iterator[tuple[str, Int8Linear | Int4Linear]]:

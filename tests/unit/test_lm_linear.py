@@ -72,6 +72,34 @@ def test_one_row_goes_to_all_threads_earlier(two_threads: None, calls: list[int]
     assert calls == [1]
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1,), (1, 2), (0, 1)])
+@pytest.mark.parametrize("bias", [False, True])
+def test_one_row_of_half_precision_is_a_vector(
+    shape: tuple[int, ...], bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors: list[tuple[int, ...]] = []
+    real = torch.mv
+
+    def watched(weight: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
+        vectors.append(tuple(row.shape))
+        return real(weight, row)
+
+    monkeypatch.setattr(torch, "mv", watched)
+    torch.manual_seed(0)
+    layer, x = Linear(96, 40, bias=bias).bfloat16(), torch.randn(*shape, 96).bfloat16()
+    with torch.inference_mode():
+        found = layer(x)
+    assert found.shape == (*shape, 40)
+    assert found.dtype == torch.bfloat16
+    wanted = functional.linear(
+        x.float(), layer.weight.float(), None if layer.bias is None else layer.bias.float()
+    )
+    assert torch.allclose(found.float(), wanted, rtol=2**-7, atol=2**-9)
+    assert vectors == ([(96,)] if x.numel() == 96 and not bias else [])
+    layer(x).sum().backward()
+    assert layer.weight.grad is not None
+
+
 def test_everything_else_is_as_ever(two_threads: None, calls: list[int]) -> None:
     layer = Linear(1024, 1024)
     layer(torch.randn(1, 1024)).sum().backward()
