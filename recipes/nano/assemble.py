@@ -81,7 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs")
     parser.add_argument("-o", "--out", required=True)
-    parser.add_argument("--start", type=float, default=0.4, help="time the flow begins at")
+    parser.add_argument("--start", type=float, default=0.2, help="time the flow begins at")
     parser.add_argument("--temperature", type=float, default=0.0, help="of the flow's noise")
     parser.add_argument("--steps", type=int, default=2, help="of the flow's solver")
     parser.add_argument("--guidance", type=float, default=0.0, help="of the flow")

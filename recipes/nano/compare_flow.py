@@ -35,11 +35,11 @@ VARIANTS = {"3 layers of 128": (3, 128), "5 layers of 192": (5, 192), "7 layers 
 #: Solver steps; where the flow starts: 0 is noise alone, 1 would be token features alone; and the
 #: scale of the noise.
 SETTINGS = (
-    (1, 0.2, 0.0), (2, 0.4, 0.0), (4, 0.4, 0.0), (2, 0.4, 0.3),
+    (1, 0.2, 0.0), (2, 0.2, 0.0), (2, 0.4, 0.0), (4, 0.4, 0.0), (2, 0.4, 0.3),
     (2, 0.6, 0.6), (4, 0.6, 0.6), (8, 0.6, 0.6), (16, 0.0, 1.0),
 )  # fmt: skip
 #: With which networks of other sizes are heard: what the embedded model ships with.
-HEARD = (2, 0.4, 0.0)
+HEARD = (2, 0.2, 0.0)
 CLIPS = 12
 
 

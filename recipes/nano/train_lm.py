@@ -33,8 +33,8 @@ __all__ = ["main"]
 TOKENS_PER_STEP = 4096
 #: Longest source in units of 0.12 s by share of the budget used.
 CURRICULUM = ((0.2, 12), (0.4, 24), (0.6, 45), (1.01, 110))
-#: The same where a model goes on: it can copy already.
-GOING_ON = ((1.01, 110),)
+#: The same where a model goes on: it can copy already. Only streams are longer than parts of 8 s.
+GOING_ON = ((0.8, 70), (1.01, 110))
 
 #: Weight of the guidance beside the loss of the next token.
 GUIDE = 0.2

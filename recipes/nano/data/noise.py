@@ -87,8 +87,11 @@ def noisy_one(
         The rows, whose ``labels.noise`` tells what was added.
     """
     rng = random.Random(zlib.crc32(f"{seed}{source.id}".encode()))
+    count = int(share) + (rng.random() < share % 1)
+    if not count:
+        return []
     clean, rows = read_audio(source.path, RATE), []
-    for number in range(int(share) + (rng.random() < share % 1)):
+    for number in range(count):
         generator = np.random.default_rng(rng.randrange(2**31))
         noise, said = _noise(len(clean), rng, generator, noises, voices, source.speaker)
         sound, said["snr_db"] = clean, rng.choice(SNRS)
