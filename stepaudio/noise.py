@@ -31,7 +31,7 @@ _STUCK = 0.99
 #: Weight of the frame before in the a priori ratio, which is at least this.
 _DIRECTED, _LEAST_RATIO = 0.98, 10**-2.5
 #: Nothing becomes quieter than this: what is left of the noise hides its own artefacts.
-LEAST_GAIN_DB = -16.0
+LEAST_GAIN_DB = -12.0
 
 
 def suppress_noise(audio: Audio) -> Audio:
