@@ -2,14 +2,15 @@
 
 Small models lose their place now and then: they never end, miss the asked speed or skip a word. All
 three show in the codes, before any sound is made. Drawing four times together costs little more
-than once, as long as nobody waits for a draw that cannot be the best one any more. Not part of the
-published system, whose defaults draw once.
+than once, as long as nobody waits for a draw that cannot be the best one any more; where none is
+right, it is done once more. Not part of the published system, whose defaults draw once.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -19,12 +20,13 @@ from stepaudio.result import Run
 from stepaudio.seeds import derive_seed
 from stepaudio.synthesis import draw_codes
 from stepaudio.tokenizers.content import lost_content
-from stepaudio.types import SamplingParams, SpeechTokens, StopReason
+from stepaudio.types import SamplingParams, SpeechTokens, StopReason, TokenSpec
 
 __all__ = [
     "LENGTH_TOLERANCE",
     "PATIENCE",
     "PATIENCE_UNITS",
+    "ROUNDS",
     "draw_seed",
     "is_late",
     "misfit",
@@ -36,6 +38,8 @@ LENGTH_TOLERANCE = 0.08
 #: Where no length is asked for: how long a draw may become, as a multiple of the longest one that
 #: has ended and in units beyond that, before it counts as one that never ends.
 PATIENCE, PATIENCE_UNITS = 1.25, 8
+#: How often all draws of a sample are made, as long as none of them is right.
+ROUNDS = 2
 
 
 def misfit(units: int, wanted: float | None, reason: StopReason) -> float:
@@ -95,7 +99,7 @@ def write_edits(
 
     All draws of all samples are made together, each with a seed of its own, so that a sample gets
     what it would get alone. The best draw is the one that fits its length, and among equals the one
-    that keeps most of the words.
+    that keeps most of the words. Samples of which no draw ends, or none fits, are drawn again.
 
     Args:
         lm: the model.
@@ -106,7 +110,7 @@ def write_edits(
         sampling: how to draw.
         seeds: per sample.
         run: clock, progress and cancellation.
-        draws: of each sample; with temperature 0 all would be the same, so one is made.
+        draws: of each sample and round; with temperature 0 all would be the same, so one is made.
         codebooks: of the tokenizer; None tells draws apart by length alone.
 
     Returns:
@@ -118,11 +122,70 @@ def write_edits(
         PromptError: see :meth:`SpeechLM.generate`.
     """
     draws = draws if sampling.temperature else 1
-    rows = [i for i in range(len(prompts)) for _ in range(draws)]
-    unit = lm.spec.tokens.unit_length
+    tried: list[list[_Draw]] = [[] for _ in prompts]
+    # One draw is what the model writes: whoever wants no more gets it as it is.
+    for again in range(ROUNDS if draws > 1 else 1):
+        left = [i for i, found in enumerate(tried) if all(one.off for one in found)]
+        if not left:
+            break
+        numbers = range(again * draws, (again + 1) * draws)
+        rows = [(i, number) for i in left for number in numbers]
+        drawn, reasons = draw_codes(
+            lm,
+            [prompts[i] for i, _ in rows],
+            [limits[i] for i, _ in rows],
+            sampling,
+            [draw_seed(seeds[i], number) for i, number in rows],
+            run,
+            # One draw is waited for.
+            _giving_up(draws, [wanted[i] for i in left], lm.spec.tokens) if draws > 1 else None,
+        )
+        for (i, number), codes, reason in zip(rows, drawn, reasons, strict=True):
+            if isinstance(codes, GenerationError):
+                tried[i].append(_Draw(math.inf, math.inf, number, codes, reason))
+                continue
+            lost = 0.0
+            if codebooks is not None and draws > 1:
+                lost = lost_content(sources[i], codes, codebooks)
+            off = misfit(codes.num_units, wanted[i], reason)
+            tried[i].append(_Draw(off, lost, number, codes, reason))
+    outputs: list[SpeechTokens] = []
+    ends: list[StopReason] = []
+    for found in tried:
+        best = min(found, key=lambda one: one[:3])
+        if isinstance(best.codes, GenerationError):
+            raise best.codes
+        outputs.append(best.codes)
+        ends.append(best.reason)
+    return outputs, ends
+
+
+class _Draw(NamedTuple):
+    """What was drawn, best first when sorted by its first three values.
+
+    Attributes:
+        off: from what can be asked of it, see :func:`misfit`.
+        lost: of the words; infinite where nothing can be heard.
+        number: of the draw.
+        codes: or what is wrong with them.
+        reason: of its end.
+    """
+
+    off: float
+    lost: float
+    number: int
+    codes: SpeechTokens | GenerationError
+    reason: StopReason
+
+
+def _giving_up(
+    draws: int, wanted: Sequence[float | None], spec: TokenSpec
+) -> Callable[[int, Sequence[int], Sequence[StopReason]], bool]:
+    """Whether a row of a batch need not be waited for; ``draws`` rows in turn are of one sample."""
+    unit = spec.unit_length
 
     def given_up(row: int, lengths: Sequence[int], reasons: Sequence[StopReason]) -> bool:
-        sample = rows[row]
+        sample = row // draws
         ended = [
             lengths[other] // unit
             for other in range(sample * draws, (sample + 1) * draws)
@@ -130,33 +193,7 @@ def write_edits(
         ]
         return is_late(lengths[row] // unit, ended, wanted[sample])
 
-    drawn, reasons = draw_codes(
-        lm,
-        [prompts[i] for i in rows],
-        [limits[i] for i in rows],
-        sampling,
-        [draw_seed(seed, number) for seed in seeds for number in range(draws)],
-        run,
-        given_up if draws > 1 else None,  # one draw is waited for
-    )
-    codes: list[SpeechTokens] = []
-    ends: list[StopReason] = []
-    for i, (source, units) in enumerate(zip(sources, wanted, strict=True)):
-        good: list[tuple[float, float, int]] = []
-        for row in range(i * draws, (i + 1) * draws):
-            one = drawn[row]
-            if isinstance(one, SpeechTokens):
-                lost = 0.0
-                if codebooks is not None and draws > 1:
-                    lost = lost_content(source, one, codebooks)
-                good.append((misfit(one.num_units, units, reasons[row]), lost, row))
-        best = min(good, default=(0.0, 0.0, i * draws))[-1]
-        kept = drawn[best]
-        if isinstance(kept, GenerationError):
-            raise kept
-        codes.append(kept)
-        ends.append(reasons[best])
-    return codes, ends
+    return given_up
 
 
 def draw_seed(seed: int, number: int) -> int:
