@@ -144,7 +144,7 @@ class StatisticsClassifier(Pretrained):
 
         Args:
             audio: of any rate and length; a long one is summed up in overlapping stretches whose
-                log probabilities are averaged.
+                log probabilities are averaged, but for those in which nothing is to be heard.
 
         Returns:
             ``[L]`` probabilities.
@@ -158,9 +158,10 @@ class StatisticsClassifier(Pretrained):
         longest = round(self.config.seconds * 100)
         count = max(1, -(-2 * (len(course) - longest) // longest) + 1)
         starts = np.linspace(0, max(0, len(course) - longest), count).round().astype(int)
-        return self.classify_vectors(
-            np.stack([statistics(course.part(s, s + longest)) for s in starts])
-        )
+        # The first and the last frame of a course are loud, so something is left.
+        parts = [course.part(start, start + longest) for start in starts]
+        heard = [part for part in parts if loud_frames(part.levels).any()]
+        return self.classify_vectors(np.stack([statistics(part) for part in heard]))
 
     @torch.no_grad()
     def scan(self, audio: Audio, hop: float) -> tuple[Tensor, Tensor]:

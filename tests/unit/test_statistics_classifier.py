@@ -112,6 +112,14 @@ def test_a_long_recording_is_heard_in_stretches(monkeypatch: pytest.MonkeyPatch)
     assert batches == [1, 1, 2, 4]
 
 
+def test_stretches_of_silence_are_left_out() -> None:
+    model = StatisticsClassifier(StatisticsConfig.debug()).eval()
+    words, gap = voice(150, 2.0).samples, torch.zeros(20 * RATE)
+    heard = model.classify(Audio(torch.cat([words, gap, words]), RATE))
+    assert heard.sum() == pytest.approx(1, abs=1e-5)
+    assert heard.isfinite().all()
+
+
 def test_a_window_slides_over_what_is_to_be_heard() -> None:
     model = StatisticsClassifier(StatisticsConfig(("one", "other"), seconds=0.5)).eval()
     gap = torch.zeros(RATE)
