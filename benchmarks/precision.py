@@ -35,6 +35,7 @@ from stepaudio import Audio, EditPipeline
 from stepaudio.decoder.bigvgan import BigVGANVocoder
 from stepaudio.decoder.bigvgan_config import BigVGANConfig
 from stepaudio.decoder.mel import log_mel
+from stepaudio.devices import cpu_capabilities
 from stepaudio.evaluation.recordings import read_recordings
 
 SEED = 0
@@ -201,8 +202,7 @@ def main() -> None:
 
 def bfloat16_units() -> list[str]:
     """What the CPU has for products in bfloat16, as far as PyTorch tells."""
-    # Older versions of PyTorch do not say.
-    found = getattr(torch.cpu, "get_capabilities", dict)()
+    found = cpu_capabilities()
     return [name for name in ("avx512_bf16", "amx_bf16") if found.get(name)]
 
 

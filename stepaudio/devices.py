@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from stepaudio.errors import DeviceError
 
-__all__ = ["available_devices", "resolve_device", "resolve_dtype", "resolve_flow_dtype"]
+__all__ = [
+    "available_devices",
+    "cpu_capabilities",
+    "resolve_device",
+    "resolve_dtype",
+    "resolve_flow_dtype",
+]
 
 
 def available_devices() -> dict[str, str]:
@@ -20,6 +28,16 @@ def available_devices() -> dict[str, str]:
         found[f"cuda:{index}"] = torch.cuda.get_device_name(index)
     if torch.backends.mps.is_available():
         found["mps"] = "Apple GPU"
+    return found
+
+
+def cpu_capabilities() -> dict[str, Any]:
+    """What instructions the CPU has, by name such as ``"amx_bf16"``.
+
+    Returns:
+        What PyTorch tells; nothing where it is too old to tell.
+    """
+    found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return found
 
 

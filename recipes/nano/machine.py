@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from stepaudio.devices import resolve_device, resolve_dtype
+from stepaudio.devices import cpu_capabilities, resolve_device, resolve_dtype
 
 __all__ = ["Machine"]
 
@@ -71,10 +71,7 @@ class Machine:
     def autocast(self) -> AbstractContextManager[object]:
         """Multiply matrices in bfloat16 where the device is made for it, else change nothing."""
         if self.device.type == "cpu":
-            # Older versions of PyTorch do not tell.
-            told = hasattr(torch.cpu, "get_capabilities")
-            units = told and torch.cpu.get_capabilities()["amx_bf16"]
-            dtype = torch.bfloat16 if units else torch.float32
+            dtype = torch.bfloat16 if cpu_capabilities().get("amx_bf16") else torch.float32
         else:
             dtype = resolve_dtype("auto", self.device)
         if dtype == torch.float32:

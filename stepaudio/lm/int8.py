@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from stepaudio.devices import cpu_capabilities
+
 __all__ = ["INPUT_STEPS", "Int8Linear", "dequantize_int8", "quantize_int8", "two_digits"]
 
 #: Largest whole number of two digits; an input is rounded to this many steps of its row's peak.
@@ -255,9 +257,7 @@ def _joined(product: Tensor, step: Tensor) -> Tensor:
 
 def _adds_up_bytes() -> bool:
     """Whether the CPU has instructions for sums of products of 8 bits."""
-    # Older versions of PyTorch do not tell.
-    ask: Callable[[], dict[str, Any]] | None = getattr(torch.cpu, "get_capabilities", None)
-    return ask is not None and bool(ask().get("avx512_vnni"))
+    return bool(cpu_capabilities().get("avx512_vnni"))
 
 
 @functools.cache
