@@ -27,7 +27,7 @@ from stage_work import voice_like
 from stepaudio import Edit, EditPipeline
 
 SEED = 0
-EDIT = Edit.speed("slower")
+EDIT = Edit.emotion("sad")
 # A quarter more than the input bounds how much an arbitrary sound makes the model say.
 HOW: dict[str, Any] = {"text": "one two", "max_length_ratio": 1.25}
 

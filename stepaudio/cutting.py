@@ -25,8 +25,10 @@ __all__ = [
     "WHOLE_SECONDS",
     "cut_at_pauses",
     "join_codes",
+    "join_parts",
     "share_words",
     "sound_units",
+    "split_words",
     "voice_stretch",
 ]
 
@@ -135,6 +137,43 @@ def join_codes(parts: Sequence[SpeechTokens]) -> SpeechTokens:
     return SpeechTokens(linguistic, torch.cat([p.semantic for p in parts]), parts[0].spec)
 
 
+def join_parts(parts: Sequence[SpeechTokens]) -> list[SpeechTokens]:
+    """Short consecutive parts joined to what the decoder speaks at once.
+
+    Args:
+        parts: of one recording, in order, at least one, none longer than :data:`PART_SECONDS`.
+
+    Returns:
+        All as one up to :data:`WHOLE_SECONDS`; else as few as can be, of up to
+        :data:`PART_SECONDS` each. One part stays one, however long.
+    """
+    if sum(part.seconds for part in parts) <= WHOLE_SECONDS:
+        return [join_codes(parts)]
+    groups: list[list[SpeechTokens]] = []
+    for part in parts:
+        if groups and sum(p.seconds for p in groups[-1]) + part.seconds <= PART_SECONDS:
+            groups[-1].append(part)
+        else:
+            groups.append([part])
+    return [join_codes(group) for group in groups]
+
+
+def split_words(text: str) -> tuple[list[str], str]:
+    """The words of a text.
+
+    Args:
+        text: in any script.
+
+    Returns:
+        The words, and what stands between two of them: a space, or nothing in a text without spaces
+        of a script without capitals, such as Chinese, where every character counts as a word.
+    """
+    words = text.split()
+    if len(words) == 1 and text.lower() == text.upper():
+        return list(words[0]), ""
+    return words, " "
+
+
 def share_words(text: str, shares: Sequence[float]) -> list[str]:
     """Which words belong to which part, where nobody knows when they are said.
 
@@ -143,17 +182,14 @@ def share_words(text: str, shares: Sequence[float]) -> list[str]:
     of a pause is.
 
     Args:
-        text: the words of the whole. In a text without spaces of a script without capitals, such
-            as Chinese, every character counts as a word.
+        text: the words of the whole, see :func:`split_words`.
         shares: lengths of the parts, in any unit.
 
     Returns:
         The words of each part, none of them empty; the whole text and then nothing where there are
         fewer words than parts, and nothing at all where there are no words.
     """
-    words, between = text.split(), " "
-    if len(words) == 1 and text.lower() == text.upper():
-        words, between = list(text.strip()), ""
+    words, between = split_words(text)
     if len(words) < len(shares):
         return [text, *[""] * (len(shares) - 1)]
     letters = list(accumulate(len(word) for word in words))

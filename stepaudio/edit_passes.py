@@ -16,18 +16,25 @@ import torch
 from torch import Tensor
 
 from stepaudio.audio import Audio
-from stepaudio.cutting import cut_at_pauses, join_codes, share_words, sound_units
+from stepaudio.cutting import (
+    cut_at_pauses,
+    join_codes,
+    join_parts,
+    share_words,
+    sound_units,
+)
 from stepaudio.edits import Edit
 from stepaudio.errors import EditError
 from stepaudio.offload import working
-from stepaudio.parts import RECORDING_EDITS
 from stepaudio.pipeline_base import Pipeline
 from stepaudio.prompts import encode_edit_prompt
-from stepaudio.redraw import write_edits
+from stepaudio.recording_edits import edit_recording
+from stepaudio.redraw import Lengths, write_edits
 from stepaudio.result import EditResult, Run
 from stepaudio.seeds import derive_seed
+from stepaudio.sound_places import sound_stretch
 from stepaudio.spans import Cut, find_cut, splice
-from stepaudio.synthesis import check_room, check_settings
+from stepaudio.synthesis import check_duration, check_room, check_settings
 from stepaudio.tokenizers.interleave import to_text
 from stepaudio.types import SamplingParams, SpeechTokens, StopReason, VoicePrompt
 from stepaudio.voice import with_timbre
@@ -36,6 +43,10 @@ __all__ = ["EditPasses", "Job", "Settings", "pass_seed"]
 
 # An edit of a very short recording may still add a laugh.
 _ALWAYS_ALLOWED_SECONDS = 3.0
+# Parts written together, times draws: what the attention remembers of each takes memory.
+_ROWS_TOGETHER = 16
+# A draw that is no longer than the recording has left the sound out.
+_SOUND_SECONDS = (0.25, 2.5)
 
 
 @dataclass(frozen=True)
@@ -76,15 +87,6 @@ class Settings:
     guidance: float | None
 
 
-class _Ready(NamedTuple):
-    """What the language model and the decoder need of a job."""
-
-    entered: SpeechTokens
-    prompt: list[int]
-    limit: int
-    voice: VoicePrompt
-
-
 class _Row(NamedTuple):
     """What the language model edits at once: a recording, or a part of it.
 
@@ -92,15 +94,29 @@ class _Row(NamedTuple):
         entered: its codes.
         prompt: ids.
         limit: most new ids.
-        wanted: units asked for; None asks for no length.
+        wanted: lengths that fit; None asks for no length.
         seed: of its first draw.
     """
 
     entered: SpeechTokens
     prompt: list[int]
     limit: int
-    wanted: float | None
+    wanted: Lengths | None
     seed: int
+
+
+class _Ready(NamedTuple):
+    """What the language model and the decoder need of a job.
+
+    Attributes:
+        entered: codes of the recording.
+        rows: what is written, in order: one, or one for each part.
+        voice: to speak in.
+    """
+
+    entered: SpeechTokens
+    rows: list[_Row]
+    voice: VoicePrompt
 
 
 class EditPasses(Pipeline):
@@ -137,23 +153,9 @@ class EditPasses(Pipeline):
         run: Run,
     ) -> list[EditResult]:
         """A batch through all its passes; whether it may be, the caller has asked."""
-        wholes = [job.audio for job in jobs]
-        cuts: list[Cut] = []
-        if spans is not None:
-            unit = self.parts.tokenizer.spec.tokens.unit_seconds
-            cuts = [find_cut(whole, span, unit) for whole, span in zip(wholes, spans, strict=True)]
-            with run.stage("voice", 1):
-                # A word or two would be a poor voice.
-                jobs = [
-                    replace(
-                        job,
-                        audio=cut.of(job.audio),
-                        voice=None
-                        if self._is_direct(job)
-                        else job.voice or self.voice_prompt(job.audio),
-                    )
-                    for job, cut in zip(jobs, cuts, strict=True)
-                ]
+        asked, each = jobs, [None] * len(jobs) if spans is None else spans
+        found = [self._cut_out(job, span, run) for job, span in zip(jobs, each, strict=True)]
+        cuts, jobs = [cut for cut, _ in found], [job for _, job in found]
         count = len(jobs)
         now, entered, ended = list(jobs), [0] * count, [False] * count
         results: dict[int, EditResult] = {}
@@ -172,10 +174,18 @@ class EditPasses(Pipeline):
                     seed=pass_seed(jobs[i].seed, number + 1),
                 )
         for i, cut in enumerate(cuts):
+            if cut is None:
+                continue
             joined, place = splice(
-                wholes[i], cut, results[i].audio, spoken=not self._is_direct(jobs[i])
+                asked[i].audio, cut, results[i].audio, spoken=self._is_spoken(jobs[i])
             )
-            results[i] = replace(results[i], audio=joined, span=place)
+            results[i] = replace(
+                results[i],
+                audio=joined,
+                span=place,
+                text=asked[i].edit.text or asked[i].text,
+                edits=(asked[i].edit,),
+            )
         timings = run.share(count)
         return [
             replace(
@@ -189,80 +199,136 @@ class EditPasses(Pipeline):
             for i in range(count)
         ]
 
+    def _cut_out(
+        self, job: Job, span: tuple[float, float] | None, run: Run
+    ) -> tuple[Cut | None, Job]:
+        """What is edited of a recording, and the job on it; None edits all of it."""
+        edit, text, whole = job.edit, job.text, job.audio
+        if span is None and self.defaults.part_seconds is not None and edit.text:
+            stretch = sound_stretch(whole, text, edit.text)
+            if stretch is not None:
+                span, text, edit = stretch.span, stretch.text, Edit.paralinguistic(stretch.tagged)
+        if span is None:
+            return None, job
+        cut = find_cut(whole, span, self.parts.tokenizer.spec.tokens.unit_seconds)
+        voice = job.voice
+        if voice is None and self._is_spoken(job):
+            with run.stage("voice", 1):
+                # A word or two would be a poor voice.
+                voice = self.voice_prompt(whole)
+        return cut, replace(job, audio=cut.of(whole), edit=edit, text=text, voice=voice)
+
     def _prepare(
-        self, jobs: Sequence[Job], settings: Settings, run: Run
+        self, jobs: Sequence[Job], settings: Settings, run: Run, *, in_parts: bool = True
     ) -> tuple[list[_Ready], tuple[Tensor, Tensor] | None]:
         """Everything up to the language model, and the codebooks that tell its draws apart."""
         spec = self.parts.lm.spec
+        longest = self.defaults.part_seconds if in_parts else None
         for job in jobs:
             # Minutes of speech are refused before the work of tokenizing them.
+            if longest is not None and not job.edit.text:
+                check_duration(job.audio, job.name, "edited")
+                continue
             words = len(self._prompt(job, "<audio_0>")) - 1
             units = sound_units(job.audio, spec.tokens)
             check_room(words, units, spec, answered=True, name=job.name)
         with run.stage("tokenize", 1), working(self.parts.tokenizer):
             inputs = self.parts.tokenizer.encode([job.audio for job in jobs])
             codebooks = self._codebooks()
-        asked = [
-            self._asked(job, tokens, settings) for job, tokens in zip(jobs, inputs, strict=True)
+        rows = [
+            self._rows(job, tokens, settings, longest)
+            for job, tokens in zip(jobs, inputs, strict=True)
         ]
         with run.stage("voice", 1), working(self.parts.speaker):
             ready = [
-                _Ready(tokens, ids, limit, job.voice or self._voice(job.audio, tokens))
-                for job, tokens, (ids, limit) in zip(jobs, inputs, asked, strict=True)
+                _Ready(tokens, mine, job.voice or self._voice(job.audio, tokens))
+                for job, tokens, mine in zip(jobs, inputs, rows, strict=True)
             ]
         return ready, codebooks
 
-    def _asked(self, job: Job, tokens: SpeechTokens, settings: Settings) -> tuple[list[int], int]:
-        """Prompt and most new ids for codes to be edited."""
+    def _rows(
+        self, job: Job, tokens: SpeechTokens, settings: Settings, longest: float | None
+    ) -> list[_Row]:
+        """A job as the language model writes it: as a whole, or in parts up to some seconds."""
+        parts, texts = [tokens], [job.text]
+        # Nobody knows in which part a sound belongs.
+        if longest is not None and not job.edit.text:
+            found = cut_at_pauses(tokens, job.audio, whole=longest, longest_part=longest)
+            shared = share_words(job.text, [part.tokens.num_units for part in found])
+            if all(shared) or not job.text:
+                parts, texts = [part.tokens for part in found], shared
+        return [
+            self._row(
+                replace(
+                    job,
+                    text=text,
+                    seed=derive_seed(job.seed, f"part {number}") if number else job.seed,
+                ),
+                part,
+                settings,
+            )
+            for number, (part, text) in enumerate(zip(parts, texts, strict=True))
+        ]
+
+    def _row(self, job: Job, tokens: SpeechTokens, settings: Settings) -> _Row:
+        """What the language model is asked, of codes that it edits at once."""
         spec = self.parts.lm.spec
         ids, units = self._prompt(job, to_text(tokens)), tokens.num_units
         words = len(ids) - units * spec.tokens.unit_length
         check_room(words, units, spec, answered=True, name=job.name)
         allowed = max(tokens.seconds * settings.max_length_ratio, _ALWAYS_ALLOWED_SECONDS)
-        units = math.ceil(allowed / float(spec.tokens.unit_seconds))
-        return ids, min(settings.sampling.max_new_tokens, units * spec.tokens.unit_length)
+        most = math.ceil(allowed / float(spec.tokens.unit_seconds)) * spec.tokens.unit_length
+        limit = min(settings.sampling.max_new_tokens, most)
+        return _Row(tokens, ids, limit, self._lengths(job, tokens), job.seed)
 
-    def _rows(self, job: Job, ready: _Ready, settings: Settings) -> list[_Row]:
-        """A job as the language model writes it: as a whole, or part by part."""
-        longest = self.defaults.part_seconds
+    def _lengths(self, job: Job, tokens: SpeechTokens) -> Lengths | None:
+        """How long an edit of the codes may become, where that is known."""
         ratio = self.defaults.speeds.get(job.edit.published_label)
-
-        def row(number: int, tokens: SpeechTokens, ids: list[int], limit: int) -> _Row:
-            wanted = None if ratio is None else ratio * tokens.num_units
-            seed = derive_seed(job.seed, f"part {number}") if number else job.seed
-            return _Row(tokens, ids, limit, wanted, seed)
-
-        parts = [ready.entered]
-        if longest is not None and job.edit.kind != "paralinguistic":
-            found = cut_at_pauses(ready.entered, job.audio, whole=longest, longest_part=longest)
-            parts = [part.tokens for part in found]
-        texts = share_words(job.text, [part.num_units for part in parts])
-        if len(parts) == 1 or (job.text and not all(texts)):
-            return [row(0, ready.entered, ready.prompt, ready.limit)]
-        return [
-            row(number, tokens, *self._asked(replace(job, text=text), tokens, settings))
-            for number, (tokens, text) in enumerate(zip(parts, texts, strict=True))
-        ]
+        if ratio is not None:
+            return Lengths.around(ratio * tokens.num_units)
+        if not job.edit.text:
+            return None
+        new = max(0, job.edit.text.count("[") - job.text.count("["))
+        least, most = (
+            tokens.num_units + new * seconds / float(tokens.spec.unit_seconds)
+            for seconds in _SOUND_SECONDS
+        )
+        return Lengths(least, most)
 
     def _pass(
         self, jobs: Sequence[Job], settings: Settings, run: Run
     ) -> list[tuple[EditResult, int]]:
         """Every edit once, and the units put in; timings are left to the caller."""
-        written = [i for i, job in enumerate(jobs) if not self._is_direct(job)]
+        written = [i for i, job in enumerate(jobs) if not self._is_on_recording(job)]
         done = dict(
             zip(written, self._write([jobs[i] for i in written], settings, run), strict=True)
         )
-        return [done[i] if i in done else self._direct(job, run) for i, job in enumerate(jobs)]
+        return [
+            done[i] if i in done else self._change(job, settings, run) for i, job in enumerate(jobs)
+        ]
 
-    def _is_direct(self, job: Job) -> bool:
-        """Whether the recording itself is changed, and nothing is written or spoken."""
-        return job.voice is None and job.edit.kind in self.defaults.on_recording
+    def _is_on_recording(self, job: Job) -> bool:
+        """Whether the recording itself is changed, and nothing is written anew."""
+        return job.edit.kind in self.defaults.on_recording
 
-    def _direct(self, job: Job, run: Run) -> tuple[EditResult, int]:
-        """The recording itself, changed. Nothing in it is synthetic, so nothing is marked."""
-        audio = RECORDING_EDITS[job.edit.kind](job.audio)
+    def _is_spoken(self, job: Job) -> bool:
+        """Whether the decoder speaks the result."""
+        return job.voice is not None or not self._is_on_recording(job)
+
+    def _change(self, job: Job, settings: Settings, run: Run) -> tuple[EditResult, int]:
+        """The recording itself, changed, and spoken again only where a voice is asked for.
+
+        Otherwise nothing in it is synthetic, so nothing is marked.
+        """
+        audio = edit_recording(job.audio, job.edit, self.defaults.speeds)
         with run.stage("tokenize", 1), working(self.parts.tokenizer):
             before, after = self.parts.tokenizer.encode([job.audio, audio])
+        mark = None
+        if job.voice is not None:
+            (audio,) = self._render(
+                [after], [job.voice], [job.seed], run, settings.steps, settings.guidance
+            )
+            mark = self._note(job.seed)
         result = EditResult(
             audio=audio,
             tokens=after,
@@ -272,6 +338,7 @@ class EditPasses(Pipeline):
             seed=job.seed,
             timings={},
             length_ratio=None,
+            watermark=mark,
         )
         return result, before.num_units
 
@@ -283,37 +350,36 @@ class EditPasses(Pipeline):
             return []
         ready, codebooks = self._prepare(jobs, settings, run)
         seeds = [job.seed for job in jobs]
-        rows = [self._rows(job, one, settings) for job, one in zip(jobs, ready, strict=True)]
-        flat = [row for one in rows for row in one]
-        written, ends = write_edits(
-            self.parts.lm,
-            [row.prompt for row in flat],
-            [row.limit for row in flat],
-            [row.entered for row in flat],
-            [row.wanted for row in flat],
-            settings.sampling,
-            [row.seed for row in flat],
-            run,
-            draws=self.defaults.draws,
-            codebooks=codebooks,
-        )
-        outputs: list[SpeechTokens] = []
-        reasons: list[StopReason] = []
-        codes, stops = iter(written), iter(ends)
-        for one in rows:
-            outputs.append(join_codes(list(islice(codes, len(one)))))
-            mine = list(islice(stops, len(one)))
-            reasons.append(next((stop for stop in mine if stop != "end"), "end"))
+        rows = [row for one in ready for row in one.rows]
+        written: list[tuple[SpeechTokens, StopReason]] = []
+        for first in range(0, len(rows), _ROWS_TOGETHER):
+            some = rows[first : first + _ROWS_TOGETHER]
+            found = write_edits(
+                self.parts.lm,
+                [row.prompt for row in some],
+                [row.limit for row in some],
+                [row.entered for row in some],
+                [row.wanted for row in some],
+                settings.sampling,
+                [row.seed for row in some],
+                run,
+                draws=self.defaults.draws,
+                codebooks=codebooks,
+            )
+            written += zip(*found, strict=True)
+        left = iter(written)
+        outputs = [list(islice(left, len(one.rows))) for one in ready]
+        codes = [[tokens for tokens, _ in one] for one in outputs]
         voices = [self._spoken_in(one, job) for one, job in zip(ready, jobs, strict=True)]
-        sounds = self._render(outputs, voices, seeds, run, settings.steps, settings.guidance)
+        sounds = self._spoken(codes, voices, seeds, run, settings)
         return [
             (
                 EditResult(
                     audio=sounds[i],
-                    tokens=outputs[i],
+                    tokens=join_codes(codes[i]),
                     text=job.edit.text or job.text,
                     edits=(job.edit,),
-                    stop_reason=reasons[i],
+                    stop_reason=next((stop for _, stop in outputs[i] if stop != "end"), "end"),
                     seed=job.seed,
                     timings={},
                     length_ratio=None,
@@ -323,6 +389,33 @@ class EditPasses(Pipeline):
             )
             for i, job in enumerate(jobs)
         ]
+
+    def _spoken(
+        self,
+        codes: Sequence[list[SpeechTokens]],
+        voices: Sequence[VoicePrompt],
+        seeds: Sequence[int],
+        run: Run,
+        settings: Settings,
+    ) -> list[Audio]:
+        """Every sample as one, but for those whose parts together are too long for the decoder."""
+        parts = [join_parts(one) for one in codes]
+        short = [i for i, one in enumerate(parts) if len(one) == 1]
+        sounds = self._render(
+            [parts[i][0] for i in short],
+            [voices[i] for i in short],
+            [seeds[i] for i in short],
+            run,
+            settings.steps,
+            settings.guidance,
+        )
+        found = dict(zip(short, sounds, strict=True))
+        for i, one in enumerate(parts):
+            if i not in found:
+                found[i] = self._render_parts(
+                    one, [voices[i]] * len(one), seeds[i], run, settings.steps, settings.guidance
+                )
+        return [found[i] for i in range(len(codes))]
 
     def _spoken_in(self, ready: _Ready, job: Job) -> VoicePrompt:
         """The voice of the result."""
@@ -355,16 +448,17 @@ class EditPasses(Pipeline):
                 text=before.text,
                 seed=pass_seed(first.seed, number + 1),
             )
-        if self._is_direct(job):
-            result, units = self._direct(job, run)
+        if self._is_on_recording(job):
+            result, units = self._change(job, settings, run)
             yield result.audio
             return replace(
                 result, timings=run.share(1), length_ratio=result.tokens.num_units / units
             )
-        (ready,), _ = self._prepare([job], settings, run)
+        (ready,), _ = self._prepare([job], settings, run, in_parts=False)
+        (row,) = ready.rows
         spoken = yield from self._speak(
-            ready.prompt,
-            ready.limit,
+            row.prompt,
+            row.limit,
             self._spoken_in(ready, job),
             settings.sampling,
             job.seed,

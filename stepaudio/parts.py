@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from stepaudio.audio import Audio
 from stepaudio.decoder.bigvgan import BigVGANVocoder
 from stepaudio.decoder.flow import TokenFlowDecoder
 from stepaudio.decoder.griffin_lim import GriffinLim
@@ -35,9 +34,8 @@ from stepaudio.interfaces import (
 )
 from stepaudio.lm.quantize import Bits
 from stepaudio.lm.step1 import Step1LM
-from stepaudio.noise import suppress_noise
-from stepaudio.pauses import cut_pauses
 from stepaudio.prompts import Layout
+from stepaudio.recording_edits import RECORDING_EDITS, SPEED_LABELS
 from stepaudio.tokenizers.dual import DualCodebookTokenizer
 from stepaudio.tokenizers.text import EOT, SentencePieceText
 from stepaudio.types import MelSpec, SamplingParams, TokenSpec
@@ -107,12 +105,6 @@ class Parts:
 #: Seconds below which a part of a recording has too little to go by.
 SHORTEST_PART = 2.0
 
-#: Kinds of edits that need no new sound.
-RECORDING_EDITS: Mapping[str, Callable[[Audio], Audio]] = {
-    "denoise": suppress_noise,
-    "trim_silence": cut_pauses,
-}
-
 
 @dataclass(frozen=True)
 class Defaults:
@@ -133,11 +125,12 @@ class Defaults:
             whatever the codes say, see :func:`stepaudio.voice.with_timbre`.
         part_seconds: recordings longer than this are edited in parts, cut at pauses and written
             together, each drawn and kept by itself: a small model does not lose its place in a
-            short one. Sounds that are put in are written into the whole, and so is a stream. None
-            writes everything as a whole.
+            short one. Of one that sounds are put in, only the stretch around them is edited (see
+            :mod:`stepaudio.sound_places`), and the rest stays as it is, sample for sample. A stream
+            is written as a whole. None writes everything as a whole.
         on_recording: kinds of edits that are made on the recording itself, by
-            :data:`RECORDING_EDITS`, instead of being written anew: they lose no word. Not where
-            another voice is asked for.
+            :func:`~stepaudio.recording_edits.edit_recording`, instead of being written anew: they
+            lose no word. Another voice then speaks the codes of what comes out.
     """
 
     sampling: SamplingParams = field(default_factory=lambda: SamplingParams(max_new_tokens=8192))
@@ -164,6 +157,11 @@ class Defaults:
             raise ValueError(
                 f"only {sorted(RECORDING_EDITS)} can be done on the recording itself, "
                 f"not {sorted(unknown)}"
+            )
+        if "speed" in self.on_recording and (missing := set(SPEED_LABELS) - set(self.speeds)):
+            raise ValueError(
+                f"to change the tempo of the recording itself, speeds must also say how long "
+                f"{', '.join(sorted(missing))} makes it"
             )
 
 

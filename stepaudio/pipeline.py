@@ -210,7 +210,8 @@ class EditPipeline(EditPasses):
             text: the words spoken in the recording, where the edit needs them.
             n: iterations.
             fixed_prompt: condition the decoder on the first recording throughout, instead of on
-                the recording each iteration starts from.
+                the recording each iteration starts from. An edit that is made on the recording
+                itself (``Defaults.on_recording``) has no decoder.
             seed: repeats all results; None draws one.
             generator: source of the seed if none is given.
             sampling: how the language model draws.
@@ -240,7 +241,7 @@ class EditPipeline(EditPasses):
         voice = None if voice is None else self._checked(voice)
         recording = self._load(audio)
         allowed = self._permit(policy, consent, recording, voice)
-        if fixed_prompt and voice is None:
+        if fixed_prompt and voice is None and edit.kind not in self.defaults.on_recording:
             voice = self.voice_prompt(recording)
         first = choose_seeds(seed, generator, 1)[0]
         history = history_of(recording)
@@ -254,7 +255,8 @@ class EditPipeline(EditPasses):
             result = self._traced(result, "edit", allowed, recording, history)
             assert result.provenance is not None
             done += result.edits
-            recording, text, span = result.audio, result.text, result.span
+            recording, text = result.audio, result.text
+            span = None if span is None else result.span
             history = result.provenance
             yield replace(result, edits=done)
 

@@ -42,15 +42,11 @@ from stepaudio.safety.watermark_spread import DEFAULT_WATERMARKER
 from stepaudio.safety.weights import sampled_digest
 from stepaudio.seeds import choose_seeds
 from stepaudio.streaming import CodeStream, Spoken, speak_codes
-from stepaudio.synthesis import check_settings, render, render_parts
+from stepaudio.synthesis import check_duration, check_settings, render, render_parts
 from stepaudio.types import SamplingParams, SpeechTokens, VoicePrompt
 from stepaudio.voice import check_voice, embed_voice, make_voice
 
-__all__ = ["MAX_RESYNTHESIS_SECONDS", "Pipeline"]
-
-#: Longest recording that can be resynthesized. What the language model reads and writes ends much
-#: earlier, at its context.
-MAX_RESYNTHESIS_SECONDS = 3600.0
+__all__ = ["Pipeline"]
 
 
 class Pipeline:
@@ -287,17 +283,13 @@ class Pipeline:
         Raises:
             AudioError: the recording cannot be read, is silent or too short.
             EditError: settings that make no sense.
-            PromptError: the recording is longer than :data:`MAX_RESYNTHESIS_SECONDS`.
+            PromptError: the recording is longer than :data:`~stepaudio.synthesis.LONGEST_SECONDS`.
             SafetyError: the policy refuses; see :func:`stepaudio.safety.policy.permit`.
             CancelledError: ``cancel`` returned True.
         """
         check_settings(None, steps, guidance)
         recording = self._load(audio)
-        if recording.seconds > MAX_RESYNTHESIS_SECONDS:
-            raise PromptError(
-                f"the recording lasts {recording.seconds:.1f} s, but at most "
-                f"{MAX_RESYNTHESIS_SECONDS:.0f} s are resynthesized at once; cut it into parts"
-            )
+        check_duration(recording, "the recording", "resynthesized")
         chosen = choose_seeds(seed, generator, 1)
         run = Run(cancel, progress)
         voice = None if voice is None else self._checked(voice)
@@ -319,17 +311,7 @@ class Pipeline:
         if len(parts) == 1:
             sound = self._render(codes, voices, chosen, run, steps, guidance)[0]
         else:
-            sound = render_parts(
-                self.parts.flow,
-                self.parts.vocoder,
-                codes,
-                voices,
-                chosen[0],
-                run,
-                watermarker=self.watermarker,
-                steps=self.defaults.steps if steps is None else steps,
-                guidance=self.defaults.guidance if guidance is None else guidance,
-            )
+            sound = self._render_parts(codes, voices, chosen[0], run, steps, guidance)
         result = EditResult(
             audio=sound,
             tokens=tokens,
@@ -444,6 +426,27 @@ class Pipeline:
             tokens,
             voices,
             seeds,
+            run,
+            watermarker=self.watermarker,
+            steps=self.defaults.steps if steps is None else steps,
+            guidance=self.defaults.guidance if guidance is None else guidance,
+        )
+
+    def _render_parts(
+        self,
+        parts: Sequence[SpeechTokens],
+        voices: Sequence[VoicePrompt],
+        seed: int,
+        run: Run,
+        steps: int | None,
+        guidance: float | None,
+    ) -> Audio:
+        return render_parts(
+            self.parts.flow,
+            self.parts.vocoder,
+            parts,
+            voices,
+            seed,
             run,
             watermarker=self.watermarker,
             steps=self.defaults.steps if steps is None else steps,

@@ -27,6 +27,7 @@ __all__ = [
     "PATIENCE",
     "PATIENCE_UNITS",
     "ROUNDS",
+    "Lengths",
     "draw_seed",
     "is_late",
     "misfit",
@@ -42,33 +43,49 @@ PATIENCE, PATIENCE_UNITS = 1.25, 8
 ROUNDS = 2
 
 
-def misfit(units: int, wanted: float | None, reason: StopReason) -> float:
+class Lengths(NamedTuple):
+    """How long an edit may become.
+
+    Attributes:
+        least: units.
+        most: units.
+    """
+
+    least: float
+    most: float
+
+    @classmethod
+    def around(cls, units: float) -> Lengths:
+        """One length, and what is as good."""
+        return cls(units / (1 + LENGTH_TOLERANCE), units * (1 + LENGTH_TOLERANCE))
+
+
+def misfit(units: int, wanted: Lengths | None, reason: StopReason) -> float:
     """How far a draw is from what can be asked of it.
 
     Args:
         units: that it wrote.
-        wanted: units asked for; None asks for no length.
+        wanted: lengths that fit; None asks for no length.
         reason: why it stopped.
 
     Returns:
-        Zero if nothing is wrong, otherwise the absolute logarithm of the ratio of both lengths,
-        and infinity for one that did not end by itself.
+        Zero if nothing is wrong, otherwise the logarithm of how many times too long or too short
+        it is, and infinity for one that did not end by itself.
     """
     if reason != "end":
         return math.inf
     if wanted is None:
         return 0.0
-    off = abs(math.log(units / wanted))
-    return off if off > math.log1p(LENGTH_TOLERANCE) else 0.0
+    return max(0.0, math.log(units / wanted.most), math.log(wanted.least / units))
 
 
-def is_late(units: int, ended: Sequence[int], wanted: float | None) -> bool:
+def is_late(units: int, ended: Sequence[int], wanted: Lengths | None) -> bool:
     """Whether a draw that goes on need not be waited for.
 
     Args:
         units: that it has.
         ended: units of the other draws that ended by themselves.
-        wanted: units asked for; None asks for no length.
+        wanted: lengths that fit; None asks for no length.
 
     Returns:
         With a length: whether it already fits worse than one that has ended, which going on makes
@@ -79,7 +96,7 @@ def is_late(units: int, ended: Sequence[int], wanted: float | None) -> bool:
     if wanted is None:
         return units > PATIENCE * max(ended) + PATIENCE_UNITS
     fit = min(misfit(count, wanted, "end") for count in ended)
-    return units > wanted and misfit(units, wanted, "end") > fit
+    return units > wanted.most and misfit(units, wanted, "end") > fit
 
 
 def write_edits(
@@ -87,7 +104,7 @@ def write_edits(
     prompts: Sequence[Sequence[int]],
     limits: Sequence[int],
     sources: Sequence[SpeechTokens],
-    wanted: Sequence[float | None],
+    wanted: Sequence[Lengths | None],
     sampling: SamplingParams,
     seeds: Sequence[int],
     run: Run,
@@ -106,7 +123,7 @@ def write_edits(
         prompts: ids per sample.
         limits: most new ids per sample.
         sources: codes that are edited, per sample.
-        wanted: units asked for per sample; None asks for no length.
+        wanted: lengths that fit, per sample; None asks for no length.
         sampling: how to draw.
         seeds: per sample.
         run: clock, progress and cancellation.
@@ -179,7 +196,7 @@ class _Draw(NamedTuple):
 
 
 def _giving_up(
-    draws: int, wanted: Sequence[float | None], spec: TokenSpec
+    draws: int, wanted: Sequence[Lengths | None], spec: TokenSpec
 ) -> Callable[[int, Sequence[int], Sequence[StopReason]], bool]:
     """Whether a row of a batch need not be waited for; ``draws`` rows in turn are of one sample."""
     unit = spec.unit_length

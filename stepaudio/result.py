@@ -38,7 +38,7 @@ class EditResult:
 
     Attributes:
         audio: the new recording.
-        tokens: its codes.
+        tokens: its codes; with a span, those of the new part.
         text: the words it should speak, with the tags of inserted sounds.
         edits: what was done, in order; empty for plain speech and resynthesis.
         stop_reason: ``"end"`` if the language model finished by itself, ``"length"`` if it was
@@ -46,8 +46,9 @@ class EditResult:
         seed: repeats this result with the same inputs.
         timings: seconds spent per stage of :data:`STAGES`; in a batch an equal share each.
         length_ratio: length of the new tokens over that of the tokens first put in; None where
-            nothing was put in.
-        span: seconds from and to which ``audio`` is new; None if all of it is.
+            nothing was put in. With a span, of the part that was edited.
+        span: seconds from and to which ``audio`` is new, where only a part was edited; None if all
+            of it is.
         provenance: where the recording comes from; None if no pipeline made it.
         watermark: what the new sound is marked with; None if the pipeline was built without a
             watermarker.

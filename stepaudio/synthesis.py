@@ -26,6 +26,8 @@ from stepaudio.tokenizers.interleave import deinterleave, truncate_ids
 from stepaudio.types import LMSpec, SamplingParams, SpeechTokens, StopReason, VoicePrompt
 
 __all__ = [
+    "LONGEST_SECONDS",
+    "check_duration",
     "check_room",
     "check_settings",
     "draw_codes",
@@ -37,6 +39,29 @@ __all__ = [
     "render_parts",
     "write_codes",
 ]
+
+
+#: Longest recording that is worked on in parts. What a language model reads and writes as a whole
+#: ends much earlier, at its context.
+LONGEST_SECONDS = 3600.0
+
+
+def check_duration(audio: Audio, name: str, done: str) -> None:
+    """Refuse a recording that is too long even in parts.
+
+    Args:
+        audio: the recording.
+        name: what the error calls it.
+        done: what would have been done, for the error.
+
+    Raises:
+        PromptError: it is longer than :data:`LONGEST_SECONDS`.
+    """
+    if audio.seconds > LONGEST_SECONDS:
+        raise PromptError(
+            f"{name} lasts {audio.seconds:.1f} s, but at most {LONGEST_SECONDS:.0f} s are {done} "
+            "at once; cut it into parts"
+        )
 
 
 def check_room(words: int, units: int, spec: LMSpec, *, answered: bool, name: str) -> None:

@@ -17,7 +17,8 @@ from stepaudio.decoder.istft import ISTFTVocoder
 from stepaudio.decoder.speaker import CAMPPlus
 from stepaudio.hub import Pretrained
 from stepaudio.lm.step1 import Step1LM
-from stepaudio.parts import RECORDING_EDITS, Defaults, Parts, save_parts
+from stepaudio.parts import Defaults, Parts, save_parts
+from stepaudio.recording_edits import RECORDING_EDITS
 from stepaudio.tokenizers.dual import DualCodebookConfig, DualCodebookTokenizer
 from stepaudio.tokenizers.linguistic import LinguisticTokenizer
 from stepaudio.tokenizers.semantic import SemanticTokenizer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -100,13 +100,19 @@ class Rows:
         folders: with features and codes.
         speech: share of the rows that speak words in a given voice.
         text: vocabulary of the model that goes on; learned from the texts if there is none.
+        without: kinds of edits that are not learned, such as those that the finished model makes
+            on the recording itself.
 
     Raises:
         ValueError: nothing to draw from, or the vocabulary has other codebooks.
     """
 
     def __init__(
-        self, folders: Sequence[str], speech: float, text: SentencePieceText | None = None
+        self,
+        folders: Sequence[str],
+        speech: float,
+        text: SentencePieceText | None = None,
+        without: Collection[str] = (),
     ) -> None:
         self.features = [Features(f) for f in folders]
         self.codes = [Codes(f) for f in folders]
@@ -114,6 +120,7 @@ class Rows:
             p
             for n, (f, c) in enumerate(zip(self.features, self.codes, strict=True))
             for p in pairs_of(n, f, c)
+            if p.edit.kind not in without
         ]
         self.voices = self._voices()
         self.spoken = [place for places in self.voices.values() for place in places]

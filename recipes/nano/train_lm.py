@@ -25,6 +25,7 @@ from recipes.nano.lm_rows import Rows
 from recipes.nano.loop import run
 from recipes.nano.machine import Machine
 from recipes.nano.prefetch import Batch
+from stepaudio.edits import EDIT_KINDS
 from stepaudio.lm.step1 import Attention, Step1Config, Step1LM
 from stepaudio.tokenizers.text import EOT, SentencePieceText
 
@@ -49,6 +50,13 @@ def main() -> None:
     parser.add_argument(
         "--speech-share", type=float, default=0.2, help="of the rows: words in a given voice"
     )
+    parser.add_argument(
+        "--without",
+        nargs="+",
+        default=(),
+        choices=tuple(EDIT_KINDS),
+        help="kinds of edits not to learn",
+    )
     parser.add_argument("--start", help="folder of an earlier run, whose weights to begin with")
     Machine.add_arguments(parser)
     args = parser.parse_args()
@@ -56,7 +64,7 @@ def main() -> None:
     torch.manual_seed(0)
     out, start = Path(args.out), Path(args.start) if args.start else None
     text = SentencePieceText.from_pretrained(start / "text") if start else None
-    rows = Rows(args.features, args.speech_share, text)
+    rows = Rows(args.features, args.speech_share, text, args.without)
     rows.text.save_pretrained(out / "text", force=True)
     config = replace(
         Step1Config.nano(), vocab_size=rows.text.vocab_size, audio_offset=rows.text.audio_offset,

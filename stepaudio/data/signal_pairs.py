@@ -18,10 +18,10 @@ import torch
 from stepaudio.audio import Audio
 from stepaudio.data.degrade import add_noise, reverberate, room
 from stepaudio.data.manifest import Utterance
-from stepaudio.data.tempo import change_tempo
 from stepaudio.errors import AudioError, DataError
 from stepaudio.evaluation.silence import SpeechDetector, best_detector
 from stepaudio.seeds import derive_seed
+from stepaudio.tempo import change_tempo
 
 __all__ = ["SignalConfig", "join_speech", "make_signal_pairs"]
 

@@ -16,6 +16,7 @@ from same_results import assert_same, same_tokens
 
 import stepaudio
 from stepaudio import Audio, Edit, EditPipeline, Parts, TTSPipeline
+from stepaudio.cutting import WHOLE_SECONDS
 from stepaudio.decoder.griffin_lim import GriffinLim
 from stepaudio.errors import (
     CheckpointError,
@@ -26,6 +27,8 @@ from stepaudio.errors import (
 )
 from stepaudio.noise import suppress_noise
 from stepaudio.result import STAGES
+from stepaudio.sound_places import sound_stretch
+from stepaudio.tempo import change_tempo
 from stepaudio.types import VoicePrompt
 from stepaudio.voice import Timbre
 
@@ -199,12 +202,84 @@ def test_long_recordings_can_be_written_in_parts(parts: Parts) -> None:
         strict=True,
     ):
         assert_same(one, other, atol=1e-4)
-    sounds = Edit.paralinguistic("see you [Laughter] tomorrow")
-    # Nobody knows in which part a sound belongs, nor which of too few words.
-    for stays, words in ((sounds, TEXT), (edit, "a")):
-        assert_same(*(p.edit(long, stays, text=words, seed=4) for p in (pipe, whole)))
+    # Nobody knows which of too few words belong to which part.
+    assert_same(*(p.edit(long, edit, text="a", seed=4) for p in (pipe, whole)))
     with pytest.raises(ValueError, match="part_seconds is"):
         replace(debug.DEFAULTS, part_seconds=0.5)
+
+
+def test_parts_make_recordings_of_any_length_editable(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the context of the language model and beyond what the decoder speaks at once."""
+    pipe = EditPipeline(parts, defaults=replace(debug.DEFAULTS, part_seconds=4.0))
+    whole = EditPipeline(parts, defaults=debug.DEFAULTS)
+    long, words = debug.speech(34.0), "see you " * 20
+    how = {
+        "text": words,
+        "seed": 4,
+        "sampling": replace(debug.DEFAULTS.sampling, max_new_tokens=200, min_new_tokens=160),
+    }
+    with pytest.raises(PromptError, match="shorten it, or cut it into parts"):
+        whole.edit(long, Edit.style("whisper"), **how)
+    result = pipe.edit(long, Edit.style("whisper"), **how)
+    assert result.tokens.seconds > WHOLE_SECONDS
+    assert result.audio.seconds == pytest.approx(result.tokens.seconds, rel=0.01)
+    assert_same(result, pipe.edit([long], Edit.style("whisper"), **how)[0])
+    # Where the words cannot be shared out it stays what it was.
+    with pytest.raises(PromptError, match="shorten it, or cut it into parts"):
+        pipe.edit(long, Edit.style("whisper"), text="hi")
+    monkeypatch.setattr("stepaudio.synthesis.LONGEST_SECONDS", 30.0)
+    with pytest.raises(PromptError, match="at most 30 s are edited at once"):
+        pipe.edit(long, Edit.style("whisper"), text=words)
+
+
+def test_a_sound_can_be_put_into_a_stretch_of_a_recording(parts: Parts, sound: Audio) -> None:
+    """As if that stretch had been asked for, and told as if nothing but the sound had been."""
+    pipe = EditPipeline(parts, defaults=replace(debug.DEFAULTS, part_seconds=8.0))
+    long = debug.speech(12.0)
+    edit = Edit.paralinguistic("one two three four five six [Sigh] seven eight nine ten eleven")
+    text = edit.text.replace("[Sigh] ", "")
+    stretch = sound_stretch(long, text, edit.text)
+    assert stretch is not None
+    result = pipe.edit(long, edit, text=text, seed=4)
+    inner = Edit.paralinguistic(stretch.tagged)
+    asked = pipe.edit(long, inner, text=stretch.text, span=stretch.span, seed=4)
+    assert_same(replace(result, text=stretch.tagged), asked)
+    assert result.span == asked.span
+    assert (result.text, result.edits) == (edit.text, (edit,))
+    assert result.span is not None
+    before = round(result.span[0] * long.sample_rate)
+    after = len(result.audio) - round(result.span[1] * long.sample_rate)
+    assert torch.equal(result.audio.samples[:before], long.samples[:before])
+    assert torch.equal(result.audio.samples[-after:], long.samples[-after:])
+    # The next iteration looks for its own stretch; a batch has both kinds.
+    first, second = pipe.iterate(long, edit, text=text, n=2, seed=4)
+    assert_same(first, result)
+    assert second.span is not None
+    for one, other in zip(
+        pipe.edit(
+            [long, sound], [edit, Edit.paralinguistic("hi [Sigh]")], text=[text, "hi"], seed=4
+        ),
+        (result, pipe.edit(sound, Edit.paralinguistic("hi [Sigh]"), text="hi", seed=4)),
+        strict=True,
+    ):
+        assert_same(one, other, atol=1e-4)
+    # As a whole it would not even fit.
+    with pytest.raises(PromptError, match="shorten it"):
+        EditPipeline(parts, defaults=debug.DEFAULTS).edit(long, edit, text=text)
+
+
+def test_the_tempo_of_the_recording_itself_can_be_changed(parts: Parts, sound: Audio) -> None:
+    lengths = {"faster": 0.75, "slower": 1.25, "more faster": 0.5, "more slower": 1.5}
+    defaults = replace(debug.DEFAULTS, on_recording=("speed",), speeds=lengths)
+    pipe = EditPipeline(parts, defaults=defaults)
+    for label, length in lengths.items():
+        result = pipe.edit(sound, Edit.speed(label), text="hi", seed=1)
+        assert torch.equal(result.audio.samples, change_tempo(sound, 1 / length).samples)
+        assert (result.watermark, result.text) == (None, "hi")
+    with pytest.raises(ValueError, match="more slower"):
+        replace(defaults, speeds={"faster": 0.75, "slower": 1.25, "more faster": 0.5})
 
 
 def test_noise_can_be_taken_from_the_recording_itself(parts: Parts, sound: Audio) -> None:
@@ -212,12 +287,16 @@ def test_noise_can_be_taken_from_the_recording_itself(parts: Parts, sound: Audio
     cleaner = pipe.edit(sound, Edit.denoise(), seed=1)
     assert torch.equal(cleaner.audio.samples, suppress_noise(sound).samples)
     assert cleaner.watermark is None
-    # Trimming is still written, and so is what another voice shall say.
+    # Trimming is still written.
     assert pipe.edit(sound, Edit.trim_silence(), seed=1).watermark is not None
-    spoken = pipe.edit(
-        sound, Edit.denoise(), voice=pipe.voice_prompt(sound), policy="research", seed=1
-    )
+    # Another voice speaks what comes out; an iteration needs none to stay the same speaker.
+    voice = pipe.voice_prompt(sound)
+    spoken = pipe.edit(sound, Edit.denoise(), voice=voice, policy="research", seed=1)
     assert spoken.watermark is not None
+    assert same_tokens(spoken.tokens, cleaner.tokens)
+    assert not torch.equal(spoken.audio.samples[:1000], cleaner.audio.samples[:1000])
+    (again,) = pipe.iterate(sound, Edit.denoise(), n=1, fixed_prompt=True, seed=1)
+    assert torch.equal(again.audio.samples, cleaner.audio.samples)
     with pytest.raises(ValueError, match="can be done on the recording itself"):
         replace(debug.DEFAULTS, on_recording=("emotion",))
 

@@ -15,6 +15,7 @@ from stepaudio.cutting import (
     Part,
     cut_at_pauses,
     join_codes,
+    join_parts,
     share_words,
     sound_units,
     voice_stretch,
@@ -47,6 +48,27 @@ def codes(units: int) -> SpeechTokens:
 def boundaries(parts: list[Part]) -> list[int]:
     """Units before each cut."""
     return torch.tensor([part.tokens.num_units for part in parts]).cumsum(0)[:-1].tolist()
+
+
+@given(st.lists(st.integers(1, int(PART_SECONDS / UNIT)), min_size=1, max_size=30))
+def test_parts_are_joined_to_what_is_spoken_at_once(units: list[int]) -> None:
+    whole = codes(sum(units))
+    ends = torch.tensor(units).cumsum(0).tolist()
+    parts = [
+        SpeechTokens(whole.linguistic[2 * (e - n) : 2 * e], whole.semantic[3 * (e - n) : 3 * e])
+        for n, e in zip(units, ends, strict=True)
+    ]
+    joined = join_parts(parts)
+    assert torch.equal(join_codes(joined).linguistic, whole.linguistic)
+    assert torch.equal(join_codes(joined).semantic, whole.semantic)
+    if whole.seconds <= WHOLE_SECONDS:
+        assert len(joined) == 1
+        return
+    assert all(part.seconds <= PART_SECONDS for part in joined)
+    borders = torch.tensor([part.num_units for part in joined]).cumsum(0).tolist()
+    for one, border in zip(joined, borders[:-1], strict=False):
+        # The next part had no room in it.
+        assert one.num_units + units[ends.index(border) + 1] > PART_SECONDS / UNIT
 
 
 def test_short_recordings_stay_whole() -> None:

@@ -13,8 +13,7 @@ from stepaudio.audio import Audio
 from stepaudio.data.degrade import add_noise, reverberate, room
 from stepaudio.data.manifest import Utterance
 from stepaudio.data.signal_pairs import SignalConfig, join_speech, make_signal_pairs
-from stepaudio.data.tempo import change_tempo
-from stepaudio.errors import AudioError, DataError
+from stepaudio.errors import DataError
 from stepaudio.evaluation.silence import EnergySpeech
 
 RATE = 16000
@@ -31,29 +30,6 @@ def silence(seconds: float) -> Audio:
 
 def joined(*parts: Audio) -> Audio:
     return Audio(torch.cat([part.samples for part in parts]), RATE)
-
-
-def test_tempo_one_changes_nothing() -> None:
-    sound = joined(silence(0.3), debug.speech(0.8), silence(0.2), debug.speech(0.3))
-    same = change_tempo(sound, 1.0)
-    assert torch.allclose(same.samples, sound.samples, atol=1e-6)
-
-
-@pytest.mark.parametrize("tempo", [0.625, 1 / 1.3, 1.3, 1.6, 3.9])
-def test_tempo_changes_the_length_and_not_the_pitch(tempo: float) -> None:
-    changed = change_tempo(tone(220.0, 1.5), tempo)
-    assert len(changed) == round(1.5 * RATE / tempo)
-    # Away from the ends the tone is as loud as before and has no other frequency.
-    inner = changed.samples[1600:-1600].double().numpy()
-    assert np.sqrt(np.mean(inner**2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.02)
-    spectrum = np.abs(np.fft.rfft(inner * np.hanning(len(inner))))
-    assert np.argmax(spectrum) * RATE / len(inner) == pytest.approx(220.0, abs=RATE / len(inner))
-
-
-def test_a_senseless_tempo_is_refused() -> None:
-    for tempo in (0.0, 5.0, float("nan")):
-        with pytest.raises(AudioError, match="makes no speech"):
-            change_tempo(tone(220.0, 0.5), tempo)
 
 
 def test_noise_has_the_distance_asked_for() -> None:

@@ -12,7 +12,7 @@ from fakes import LM, TOKENS, FakeLM
 
 from stepaudio.errors import CheckpointError, GenerationError
 from stepaudio.parts import Defaults, load_defaults, write_manifest
-from stepaudio.redraw import LENGTH_TOLERANCE, draw_seed, is_late, misfit, write_edits
+from stepaudio.redraw import LENGTH_TOLERANCE, Lengths, draw_seed, is_late, misfit, write_edits
 from stepaudio.result import Run
 from stepaudio.seeds import derive_seed
 from stepaudio.synthesis import write_codes
@@ -37,7 +37,8 @@ def write(
 ) -> list[SpeechTokens]:
     count = len(seeds)
     codes, _ = write_edits(
-        FakeLM(), [PROMPT] * count, [60] * count, [SOURCE] * count, [wanted] * count,
+        FakeLM(), [PROMPT] * count, [60] * count, [SOURCE] * count,
+        [None if wanted is None else Lengths.around(wanted)] * count,
         replace(SAMPLING, **how), seeds, Run(), draws=draws, codebooks=books,
     )  # fmt: skip
     return codes
@@ -53,11 +54,14 @@ def lost(codes: list[SpeechTokens]) -> list[float]:
 
 def test_misfit() -> None:
     assert misfit(10, None, "end") == 0.0
-    assert misfit(10, 10.0, "end") == 0.0
-    assert misfit(107, 100.0, "end") == 0.0
-    assert misfit(120, 100.0, "end") == pytest.approx(math.log(1.2))
-    assert misfit(80, 100.0, "end") == pytest.approx(-math.log(0.8))
-    assert misfit(100, 100.0, "length") == math.inf
+    assert misfit(10, Lengths.around(10), "end") == 0.0
+    assert misfit(107, Lengths.around(100), "end") == 0.0
+    assert misfit(120, Lengths(90, 100), "end") == pytest.approx(math.log(1.2))
+    assert misfit(80, Lengths(100, 110), "end") == pytest.approx(math.log(1.25))
+    # Twice as long is as wrong as half as long.
+    both = [misfit(units, Lengths.around(100), "end") for units in (50, 200)]
+    assert both[0] == pytest.approx(both[1])
+    assert misfit(100, Lengths.around(100), "length") == math.inf
     assert misfit(5, None, "length") == math.inf
 
 
@@ -95,7 +99,7 @@ def test_among_draws_that_fit_the_one_that_keeps_the_words_is_kept() -> None:
 
 def test_a_fitting_length_comes_before_the_words() -> None:
     fitting, first = lengths(3.0, 6), [c.num_units for c in write(3.0, 6, SEEDS, BOOKS)]
-    off = [[misfit(n, 3.0, "end") for n in found] for found in (fitting, first)]
+    off = [[misfit(n, Lengths.around(3), "end") for n in found] for found in (fitting, first)]
     assert off[0] == off[1]
 
 
@@ -137,12 +141,12 @@ def test_a_draw_without_a_whole_unit_is_passed_over() -> None:
 
 
 def test_who_is_late() -> None:
-    assert not is_late(500, [], 10.0)
-    assert not is_late(10, [14], 10.0)  # may still end where it should
-    assert not is_late(13, [14], 10.0)
-    assert is_late(15, [14], 10.0)
-    assert is_late(12, [7, 10], 10.0)
-    assert not is_late(9, [10], 10.0)
+    assert not is_late(500, [], Lengths.around(10))
+    assert not is_late(10, [14], Lengths.around(10))  # may still end where it should
+    assert not is_late(13, [14], Lengths.around(10))
+    assert is_late(15, [14], Lengths.around(10))
+    assert is_late(12, [7, 10], Lengths.around(10))
+    assert not is_late(9, [10], Lengths.around(10))
     assert not is_late(108, [60, 100], None)
     assert is_late(134, [60, 100], None)
 
@@ -155,7 +159,9 @@ def test_not_waiting_changes_nothing_where_a_length_is_asked_for() -> None:
     def judge(codes: SpeechTokens) -> tuple[float, float]:
         # 12 units are the limit: what is as long did not end by itself.
         reason: StopReason = "length" if codes.num_units == 12 else "end"
-        return misfit(codes.num_units, 3.0, reason), lost_content(SOURCE, codes, BOOKS)
+        return misfit(codes.num_units, Lengths.around(3), reason), lost_content(
+            SOURCE, codes, BOOKS
+        )
 
     for number, one in enumerate(kept):
         judged = [judge(found[number]) for found in alone]
@@ -179,8 +185,8 @@ class Counting(FakeLM):
 def test_what_cannot_be_had_is_asked_for_twice(draws: int, rounds: list[int]) -> None:
     lm = Counting()
     write_edits(
-        lm, [PROMPT] * 12, [60] * 12, [SOURCE] * 12, [500.0] * 12, SAMPLING, SEEDS, Run(),
-        draws=draws, codebooks=None,
+        lm, [PROMPT] * 12, [60] * 12, [SOURCE] * 12, [Lengths.around(500)] * 12,
+        SAMPLING, SEEDS, Run(), draws=draws, codebooks=None,
     )  # fmt: skip
     assert lm.drawn == rounds
 
@@ -188,14 +194,15 @@ def test_what_cannot_be_had_is_asked_for_twice(draws: int, rounds: list[int]) ->
 def test_only_what_is_not_right_is_drawn_again() -> None:
     lm = Counting()
     codes, ends = write_edits(
-        lm, [PROMPT] * 12, [60] * 12, [SOURCE] * 12, [3.0] * 12, SAMPLING, SEEDS, Run(),
-        draws=5, codebooks=None,
+        lm, [PROMPT] * 12, [60] * 12, [SOURCE] * 12, [Lengths.around(3)] * 12,
+        SAMPLING, SEEDS, Run(), draws=5, codebooks=None,
     )  # fmt: skip
     first = [lengths(3.0, 1, [draw_seed(s, n) for s in SEEDS]) for n in range(5)]
-    wrong = sum(all(misfit(n, 3.0, "end") for n in mine) for mine in zip(*first, strict=True))
+    wanted = Lengths.around(3)
+    wrong = sum(all(misfit(n, wanted, "end") for n in mine) for mine in zip(*first, strict=True))
     assert lm.drawn == [60, 5 * wrong]
     assert 0 < wrong < 12
-    later = [misfit(c.num_units, 3.0, end) for c, end in zip(codes, ends, strict=True)]
+    later = [misfit(c.num_units, wanted, end) for c, end in zip(codes, ends, strict=True)]
     assert sum(map(bool, later)) < wrong
 
 
@@ -214,7 +221,7 @@ def test_a_draw_that_never_ends_is_not_waited_for() -> None:
                     ("end" if ended else "running", "running"),
                 )
 
-    for wanted, steps in ((4.0, 25), (None, 70)):
+    for wanted, steps in ((Lengths.around(4), 25), (None, 70)):
         lm = OneEnds()
         codes, reasons = write_edits(
             lm, [PROMPT], [400], [SOURCE], [wanted],

@@ -24,7 +24,7 @@ from recipes.nano.data.timeline import even
 from recipes.nano.data.voice_change import CHANGES
 from recipes.nano.data.world import RATE, Analysed
 from stepaudio.audio import Audio
-from stepaudio.data.tempo import change_tempo
+from stepaudio.tempo import change_tempo
 
 __all__ = ["changed", "transform_one"]
 

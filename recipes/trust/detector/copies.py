@@ -31,10 +31,10 @@ _WORLD_RATE = 16000
 
 #: What recordings are asked to become; each is one pass of the language model.
 EDITS = (
-    Edit.denoise(),
+    Edit.emotion("angry"),
     Edit.emotion("happy"),
     Edit.style("whisper"),
-    Edit.speed("faster"),
+    Edit.emotion("fear"),
     Edit.emotion("sad"),
     Edit.style("child"),
 )
