@@ -27,6 +27,7 @@ __all__ = [
     "join_codes",
     "join_parts",
     "share_words",
+    "shuffle_units",
     "sound_units",
     "split_words",
     "voice_stretch",
@@ -156,6 +157,27 @@ def join_parts(parts: Sequence[SpeechTokens]) -> list[SpeechTokens]:
         else:
             groups.append([part])
     return [join_codes(group) for group in groups]
+
+
+def shuffle_units(tokens: SpeechTokens) -> SpeechTokens:
+    """The same sounds in disorder: nothing is left of the words, all of the voice.
+
+    Args:
+        tokens: of whole units.
+
+    Returns:
+        Their units in another order, always the same for so many units.
+    """
+    spec, generator = tokens.spec, torch.Generator().manual_seed(0)
+    order = torch.randperm(tokens.num_units, generator=generator).to(tokens.linguistic.device)
+    linguistic, semantic = (
+        codes.view(-1, stream.per_unit)[order].flatten()
+        for codes, stream in (
+            (tokens.linguistic, spec.linguistic),
+            (tokens.semantic, spec.semantic),
+        )
+    )
+    return SpeechTokens(linguistic, semantic, spec)
 
 
 def split_words(text: str) -> tuple[list[str], str]:

@@ -6,9 +6,8 @@ A strength above 1 of an emotion or a style is more than one pass; see
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -17,92 +16,28 @@ from torch import Tensor
 
 from stepaudio.audio import Audio
 from stepaudio.cutting import (
-    cut_at_pauses,
     join_codes,
     join_parts,
-    share_words,
-    sound_units,
 )
+from stepaudio.edit_prompts import EditPrompts, Job, Row, Settings
 from stepaudio.edits import Edit
 from stepaudio.errors import EditError
 from stepaudio.offload import working
 from stepaudio.pipeline_base import Pipeline
-from stepaudio.prompts import encode_edit_prompt
 from stepaudio.recording_edits import edit_recording
-from stepaudio.redraw import Lengths, write_edits
+from stepaudio.redraw import write_edits
 from stepaudio.result import EditResult, Run
 from stepaudio.seeds import derive_seed
 from stepaudio.sound_places import sound_stretch
 from stepaudio.spans import Cut, find_cut, splice
-from stepaudio.synthesis import check_duration, check_room, check_settings
-from stepaudio.tokenizers.interleave import to_text
+from stepaudio.synthesis import check_duration, check_settings
 from stepaudio.types import SamplingParams, SpeechTokens, StopReason, VoicePrompt
 from stepaudio.voice import with_timbre
 
-__all__ = ["EditPasses", "Job", "Settings", "pass_seed"]
+__all__ = ["EditPasses", "pass_seed"]
 
-# An edit of a very short recording may still add a laugh.
-_ALWAYS_ALLOWED_SECONDS = 3.0
 # Parts written together, times draws: what the attention remembers of each takes memory.
 _ROWS_TOGETHER = 16
-# A draw that is no longer than the recording has left the sound out.
-_SOUND_SECONDS = (0.25, 2.5)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One sample of one pass.
-
-    Attributes:
-        name: what an error calls the recording.
-        audio: the recording.
-        edit: what to do.
-        text: the words spoken in it.
-        seed: of this pass.
-        voice: to speak in; None is the recording's own.
-    """
-
-    name: str
-    audio: Audio
-    edit: Edit
-    text: str
-    seed: int
-    voice: VoicePrompt | None
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What all samples of a call share.
-
-    Attributes:
-        sampling: how the language model draws.
-        max_length_ratio: most times as long as its input that a result may be.
-        steps: solver steps of the flow; None is the model's own.
-        guidance: guidance rate of the flow; None is the model's own.
-    """
-
-    sampling: SamplingParams
-    max_length_ratio: float
-    steps: int | None
-    guidance: float | None
-
-
-class _Row(NamedTuple):
-    """What the language model edits at once: a recording, or a part of it.
-
-    Attributes:
-        entered: its codes.
-        prompt: ids.
-        limit: most new ids.
-        wanted: lengths that fit; None asks for no length.
-        seed: of its first draw.
-    """
-
-    entered: SpeechTokens
-    prompt: list[int]
-    limit: int
-    wanted: Lengths | None
-    seed: int
 
 
 class _Ready(NamedTuple):
@@ -115,7 +50,7 @@ class _Ready(NamedTuple):
     """
 
     entered: SpeechTokens
-    rows: list[_Row]
+    rows: list[Row]
     voice: VoicePrompt
 
 
@@ -222,21 +157,19 @@ class EditPasses(Pipeline):
         self, jobs: Sequence[Job], settings: Settings, run: Run, *, in_parts: bool = True
     ) -> tuple[list[_Ready], tuple[Tensor, Tensor] | None]:
         """Everything up to the language model, and the codebooks that tell its draws apart."""
-        spec = self.parts.lm.spec
+        prompts = EditPrompts(self.parts, self.defaults)
         longest = self.defaults.part_seconds if in_parts else None
         for job in jobs:
             # Minutes of speech are refused before the work of tokenizing them.
             if longest is not None and not job.edit.text:
                 check_duration(job.audio, job.name, "edited")
                 continue
-            words = len(self._prompt(job, "<audio_0>")) - 1
-            units = sound_units(job.audio, spec.tokens)
-            check_room(words, units, spec, answered=True, name=job.name)
+            prompts.check(job)
         with run.stage("tokenize", 1), working(self.parts.tokenizer):
             inputs = self.parts.tokenizer.encode([job.audio for job in jobs])
             codebooks = self._codebooks()
         rows = [
-            self._rows(job, tokens, settings, longest)
+            prompts.rows(job, tokens, settings, longest)
             for job, tokens in zip(jobs, inputs, strict=True)
         ]
         with run.stage("voice", 1), working(self.parts.speaker):
@@ -245,55 +178,6 @@ class EditPasses(Pipeline):
                 for job, tokens, mine in zip(jobs, inputs, rows, strict=True)
             ]
         return ready, codebooks
-
-    def _rows(
-        self, job: Job, tokens: SpeechTokens, settings: Settings, longest: float | None
-    ) -> list[_Row]:
-        """A job as the language model writes it: as a whole, or in parts up to some seconds."""
-        parts, texts = [tokens], [job.text]
-        # Nobody knows in which part a sound belongs.
-        if longest is not None and not job.edit.text:
-            found = cut_at_pauses(tokens, job.audio, whole=longest, longest_part=longest)
-            shared = share_words(job.text, [part.tokens.num_units for part in found])
-            if all(shared) or not job.text:
-                parts, texts = [part.tokens for part in found], shared
-        return [
-            self._row(
-                replace(
-                    job,
-                    text=text,
-                    seed=derive_seed(job.seed, f"part {number}") if number else job.seed,
-                ),
-                part,
-                settings,
-            )
-            for number, (part, text) in enumerate(zip(parts, texts, strict=True))
-        ]
-
-    def _row(self, job: Job, tokens: SpeechTokens, settings: Settings) -> _Row:
-        """What the language model is asked, of codes that it edits at once."""
-        spec = self.parts.lm.spec
-        ids, units = self._prompt(job, to_text(tokens)), tokens.num_units
-        words = len(ids) - units * spec.tokens.unit_length
-        check_room(words, units, spec, answered=True, name=job.name)
-        allowed = max(tokens.seconds * settings.max_length_ratio, _ALWAYS_ALLOWED_SECONDS)
-        most = math.ceil(allowed / float(spec.tokens.unit_seconds)) * spec.tokens.unit_length
-        limit = min(settings.sampling.max_new_tokens, most)
-        return _Row(tokens, ids, limit, self._lengths(job, tokens), job.seed)
-
-    def _lengths(self, job: Job, tokens: SpeechTokens) -> Lengths | None:
-        """How long an edit of the codes may become, where that is known."""
-        ratio = self.defaults.speeds.get(job.edit.published_label)
-        if ratio is not None:
-            return Lengths.around(ratio * tokens.num_units)
-        if not job.edit.text:
-            return None
-        new = max(0, job.edit.text.count("[") - job.text.count("["))
-        least, most = (
-            tokens.num_units + new * seconds / float(tokens.spec.unit_seconds)
-            for seconds in _SOUND_SECONDS
-        )
-        return Lengths(least, most)
 
     def _pass(
         self, jobs: Sequence[Job], settings: Settings, run: Run
@@ -365,6 +249,7 @@ class EditPasses(Pipeline):
                 run,
                 draws=self.defaults.draws,
                 codebooks=codebooks,
+                contrasts=[row.contrasts for row in some],
             )
             written += zip(*found, strict=True)
         left = iter(written)
@@ -430,10 +315,6 @@ class EditPasses(Pipeline):
         linguistic, semantic = (b.detach().to("cpu", torch.float64, copy=True) for b in found)
         return linguistic, semantic
 
-    def _prompt(self, job: Job, codes: str) -> list[int]:
-        layout = self.defaults.layout
-        return encode_edit_prompt(self.parts.text, job.edit, codes, job.text, layout=layout)
-
     @torch.no_grad()
     def _chunks(self, job: Job, settings: Settings, run: Run) -> Generator[Audio, None, EditResult]:
         """All passes of one edit, the last one spoken while it is written."""
@@ -465,6 +346,7 @@ class EditPasses(Pipeline):
             run,
             settings.steps,
             settings.guidance,
+            row.contrasts,
         )
         return EditResult(
             audio=spoken.audio,

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from stepaudio.types import (
+    Contrast,
     FlowSpec,
     LMSpec,
     MelSpec,
@@ -100,6 +101,7 @@ class SpeechLM(ABC):
         *,
         generators: Sequence[torch.Generator] | None = None,
         cancel: Callable[[], bool] | None = None,
+        contrasts: Sequence[Sequence[Contrast]] | None = None,
     ) -> Iterator[TokenStep]:
         """Continue prompts token by token.
 
@@ -108,6 +110,9 @@ class SpeechLM(ABC):
             sampling: how to draw.
             generators: one per sample, so that a batch draws what its singles draw.
             cancel: asked before every step; True stops every sample.
+            contrasts: per sample, prompts to keep away from (see :mod:`stepaudio.lm.guidance`);
+                only given where :attr:`~stepaudio.parts.Defaults.guidance_words` or
+                :attr:`~stepaudio.parts.Defaults.guidance_edit` ask for it.
 
         Yields:
             One :class:`TokenStep` per step until every sample has stopped.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,6 +129,11 @@ class Defaults:
             short one. Of one that sounds are put in, only the stretch around them is edited (see
             :mod:`stepaudio.sound_places`), and the rest stays as it is, sample for sample. A stream
             is written as a whole. None writes everything as a whole.
+        guidance_words: of the language model, how far to keep away from what it would write if the
+            recording were in disorder (see :mod:`stepaudio.lm.guidance`): 0 is not at all, and more
+            keeps more of the words.
+        guidance_edit: how far to keep away from what it would write if nothing were asked for: 0 is
+            not at all, and more goes further with the edit.
         on_recording: kinds of edits that are made on the recording itself, by
             :func:`~stepaudio.recording_edits.edit_recording`, instead of being written anew: they
             lose no word. Another voice then speaks the codes of what comes out.
@@ -142,9 +148,15 @@ class Defaults:
     speeds: Mapping[str, float] = field(default_factory=dict)
     timbres: Mapping[str, Timbre] = field(default_factory=dict)
     part_seconds: float | None = None
+    guidance_words: float = 0.0
+    guidance_edit: float = 0.0
     on_recording: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("guidance_words", "guidance_edit"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} is {value} but must be 0 (none) or more")
         if self.draws < 1:
             raise ValueError(f"draws is {self.draws} but must be 1 or more")
         if not all(isinstance(v, int | float) and v > 0 for v in self.speeds.values()):

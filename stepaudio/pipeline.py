@@ -15,7 +15,8 @@ from typing import TypeVar, overload
 import torch
 
 from stepaudio.audio import Audio, AudioSource
-from stepaudio.edit_passes import EditPasses, Job, pass_seed
+from stepaudio.edit_passes import EditPasses, pass_seed
+from stepaudio.edit_prompts import Job
 from stepaudio.edits import Edit
 from stepaudio.errors import EditError
 from stepaudio.prompts import edit_turns

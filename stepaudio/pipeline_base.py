@@ -43,7 +43,7 @@ from stepaudio.safety.weights import sampled_digest
 from stepaudio.seeds import choose_seeds
 from stepaudio.streaming import CodeStream, Spoken, speak_codes
 from stepaudio.synthesis import check_duration, check_settings, render, render_parts
-from stepaudio.types import SamplingParams, SpeechTokens, VoicePrompt
+from stepaudio.types import Contrast, SamplingParams, SpeechTokens, VoicePrompt
 from stepaudio.voice import check_voice, embed_voice, make_voice
 
 __all__ = ["Pipeline"]
@@ -463,10 +463,11 @@ class Pipeline:
         run: Run,
         steps: int | None,
         guidance: float | None,
+        contrasts: Sequence[Contrast] = (),
     ) -> Generator[Audio, None, Spoken]:
         """Write and speak at the same time."""
         return speak_codes(
-            CodeStream(self.parts.lm, prompt, limit, sampling, seed, run),
+            CodeStream(self.parts.lm, prompt, limit, sampling, seed, run, contrasts),
             self.parts.flow,
             self.parts.vocoder,
             voice,

@@ -20,7 +20,7 @@ from stepaudio.result import Run
 from stepaudio.seeds import derive_seed
 from stepaudio.synthesis import draw_codes
 from stepaudio.tokenizers.content import lost_content
-from stepaudio.types import SamplingParams, SpeechTokens, StopReason, TokenSpec
+from stepaudio.types import Contrast, SamplingParams, SpeechTokens, StopReason, TokenSpec
 
 __all__ = [
     "LENGTH_TOLERANCE",
@@ -111,6 +111,7 @@ def write_edits(
     *,
     draws: int,
     codebooks: tuple[Tensor, Tensor] | None,
+    contrasts: Sequence[Sequence[Contrast]] | None = None,
 ) -> tuple[list[SpeechTokens], list[StopReason]]:
     """Let the language model write every edit some times, and keep the best of each.
 
@@ -129,6 +130,7 @@ def write_edits(
         run: clock, progress and cancellation.
         draws: of each sample and round; with temperature 0 all would be the same, so one is made.
         codebooks: of the tokenizer; None tells draws apart by length alone.
+        contrasts: per sample, see :mod:`stepaudio.lm.guidance`; None guides none.
 
     Returns:
         Codes and the reason of the end, per sample.
@@ -156,6 +158,7 @@ def write_edits(
             run,
             # One draw is waited for.
             _giving_up(draws, [wanted[i] for i in left], lm.spec.tokens) if draws > 1 else None,
+            None if contrasts is None else [contrasts[i] for i, _ in rows],
         )
         for (i, number), codes, reason in zip(rows, drawn, reasons, strict=True):
             if isinstance(codes, GenerationError):

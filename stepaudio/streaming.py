@@ -25,7 +25,7 @@ from stepaudio.result import EditResult, Run
 from stepaudio.safety.watermark import Watermarker
 from stepaudio.seeds import seeded
 from stepaudio.synthesis import finished, joined, near, read_codes
-from stepaudio.types import SamplingParams, SpeechTokens, StopReason, VoicePrompt
+from stepaudio.types import Contrast, SamplingParams, SpeechTokens, StopReason, VoicePrompt
 
 __all__ = ["AudioStream", "CodeStream", "Spoken", "speak_codes"]
 
@@ -113,6 +113,7 @@ class CodeStream:
         sampling: how to draw.
         seed: of the answer.
         run: clock, progress and cancellation.
+        contrasts: prompts to keep away from; see :mod:`stepaudio.lm.guidance`.
 
     Attributes:
         lm: the model.
@@ -128,6 +129,7 @@ class CodeStream:
         sampling: SamplingParams,
         seed: int,
         run: Run,
+        contrasts: Sequence[Contrast] = (),
     ) -> None:
         self.units: list[SpeechTokens] = []
         self.reason: StopReason = "running"
@@ -137,6 +139,7 @@ class CodeStream:
         self._sampling = replace(sampling, max_new_tokens=limit)
         self._seed = seed
         self._run = run
+        self._contrasts = contrasts
 
     def write(self) -> Generator[SpeechTokens, None, None]:
         """Let the model write.
@@ -159,6 +162,7 @@ class CodeStream:
             self._sampling,
             generators=[seeded(self._seed, "lm")],
             cancel=run.cancel,
+            **({"contrasts": [self._contrasts]} if self._contrasts else {}),
         )
         with closing(run.follow("generate", steps)) as followed:
             for count, step in enumerate(followed, start=1):

@@ -23,7 +23,14 @@ from stepaudio.result import Run
 from stepaudio.safety.watermark import Watermarker, mark
 from stepaudio.seeds import seeded
 from stepaudio.tokenizers.interleave import deinterleave, truncate_ids
-from stepaudio.types import LMSpec, SamplingParams, SpeechTokens, StopReason, VoicePrompt
+from stepaudio.types import (
+    Contrast,
+    LMSpec,
+    SamplingParams,
+    SpeechTokens,
+    StopReason,
+    VoicePrompt,
+)
 
 __all__ = [
     "LONGEST_SECONDS",
@@ -156,6 +163,7 @@ def draw_codes(
     seeds: Sequence[int],
     run: Run,
     given_up: Callable[[int, Sequence[int], Sequence[StopReason]], bool] | None = None,
+    contrasts: Sequence[Sequence[Contrast]] | None = None,
 ) -> tuple[list[SpeechTokens | GenerationError], list[StopReason]]:
     """Let the language model write all samples in step, each as it would alone.
 
@@ -169,6 +177,7 @@ def draw_codes(
         given_up: asked after every step about every sample that is still being written: its number,
             how many ids all samples have, and why they stopped. True cuts it there with reason
             ``"length"``. None cuts at the limits alone.
+        contrasts: per sample, see :mod:`stepaudio.lm.guidance`; None guides none.
 
     Returns:
         Codes, or what is wrong with them, and the reason of the end, per sample.
@@ -186,6 +195,8 @@ def draw_codes(
             replace(sampling, max_new_tokens=longest),
             generators=[seeded(seed, "lm") for seed in seeds],
             cancel=run.cancel,
+            # A model that cannot be guided need not know the word.
+            **({"contrasts": contrasts} if contrasts and any(contrasts) else {}),
         )
         for count, step in enumerate(steps, start=1):
             for i, (token, active) in enumerate(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch import Tensor
 from stepaudio.errors import TokenError
 
 __all__ = [
+    "Contrast",
     "FlowSpec",
     "LMSpec",
     "MelSpec",
@@ -191,6 +192,18 @@ class SamplingParams:
     constrain: bool = True
     max_new_tokens: int = 2048
     min_new_tokens: int = 0
+
+
+class Contrast(NamedTuple):
+    """A prompt that a generation shall keep away from.
+
+    Attributes:
+        prompt: ``[T]`` int64 ids.
+        weight: how far, above 0.
+    """
+
+    prompt: Tensor
+    weight: float
 
 
 @dataclass(frozen=True)

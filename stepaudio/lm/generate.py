@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from stepaudio.errors import PromptError
+from stepaudio.lm.guidance import GuidedModel
 from stepaudio.lm.sampling import check_sampling, initial_history, sample_next
-from stepaudio.types import LMSpec, SamplingParams, StopReason, TokenStep
+from stepaudio.types import Contrast, LMSpec, SamplingParams, StopReason, TokenStep
 
 __all__ = ["Cache", "StepModel", "Stepwise", "collect", "generate", "room_for", "token_step"]
 
@@ -51,6 +52,7 @@ def generate(
     *,
     generators: Sequence[torch.Generator] | None = None,
     cancel: Callable[[], bool] | None = None,
+    contrasts: Sequence[Sequence[Contrast]] | None = None,
 ) -> Iterator[TokenStep]:
     """Continue prompts token by token.
 
@@ -65,6 +67,7 @@ def generate(
         sampling: how to draw.
         generators: one per sample; None seeds fresh ones from the operating system.
         cancel: asked before every step; True stops every sample.
+        contrasts: per sample, prompts to keep away from; see :mod:`stepaudio.lm.guidance`.
 
     Returns:
         One :class:`TokenStep` per step until every sample has stopped.
@@ -82,6 +85,11 @@ def generate(
             generator.seed()
     if len(generators) != len(prompts):
         raise ValueError(f"{len(prompts)} prompts need as many generators, got {len(generators)}")
+    if contrasts is not None and any(contrasts):
+        for mine in contrasts:
+            for index, contrast in enumerate(mine):
+                room_for(index, contrast.prompt, sampling, spec)
+        lm = GuidedModel(lm, prompts, contrasts)
     return _steps(lm, prompts, sampling, limits, list(generators), cancel)
 
 
@@ -97,6 +105,7 @@ class Stepwise:
         *,
         generators: Sequence[torch.Generator] | None = None,
         cancel: Callable[[], bool] | None = None,
+        contrasts: Sequence[Sequence[Contrast]] | None = None,
     ) -> Iterator[TokenStep]:
         """Continue prompts token by token; see :func:`stepaudio.lm.generate.generate`.
 
@@ -105,6 +114,7 @@ class Stepwise:
             sampling: how to draw.
             generators: one per sample, so that a batch draws what its singles draw.
             cancel: asked before every step; True stops every sample.
+            contrasts: per sample, prompts to keep away from; see :mod:`stepaudio.lm.guidance`.
 
         Returns:
             One :class:`TokenStep` per step until every sample has stopped.
@@ -113,12 +123,15 @@ class Stepwise:
             PromptError: a prompt is empty or leaves no room in the context.
         """
         device = self.lm_head.weight.device
+        if contrasts is not None:
+            contrasts = [[Contrast(c.prompt.to(device), c.weight) for c in m] for m in contrasts]
         return generate(
             cast(StepModel, self),
             [prompt.to(device) for prompt in prompts],
             sampling,
             generators=generators,
             cancel=cancel,
+            contrasts=contrasts,
         )
 
 

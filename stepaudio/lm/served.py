@@ -28,7 +28,7 @@ from stepaudio.lm.remote_sampling import Writer, check_servable
 from stepaudio.lm.sampling import check_sampling
 from stepaudio.lm.step1 import Step1Config, spec_of
 from stepaudio.servers import ApiKey
-from stepaudio.types import LMSpec, SamplingParams, StopReason, TokenStep
+from stepaudio.types import Contrast, LMSpec, SamplingParams, StopReason, TokenStep
 
 __all__ = ["ServedLM", "ServerConfig"]
 
@@ -134,6 +134,7 @@ class ServedLM(SpeechLM):
         *,
         generators: Sequence[torch.Generator] | None = None,
         cancel: Callable[[], bool] | None = None,
+        contrasts: Sequence[Sequence[Contrast]] | None = None,
     ) -> Iterator[TokenStep]:
         """Continue prompts token by token, all at the server at the same time.
 
@@ -146,19 +147,26 @@ class ServedLM(SpeechLM):
                 fresh ones from the operating system.
             cancel: asked before every step; True stops every sample. A server that says nothing is
                 waited for up to the timeout before it is asked again.
+            contrasts: none, as a server gives no logits to be guided.
 
         Returns:
             One :class:`TokenStep` per step until every sample has stopped.
 
         Raises:
             PromptError: a prompt is empty or leaves no room in the context.
-            NotServedError: a sampling rule that a server cannot follow.
+            NotServedError: a sampling rule that a server cannot follow, or contrasts.
             ServerError: the server cannot be reached, refuses or fails; raised while iterating.
             SpecMismatchError: the server has another model or a shorter context; likewise.
             ValueError: sampling settings or the number of generators make no sense.
         """
         check_sampling(sampling)
         check_servable(sampling)
+        if contrasts is not None and any(contrasts):
+            raise NotServedError(
+                f"{self._server.host} gives ids, not logits, and cannot be guided; give the "
+                "pipeline defaults with guidance_words=0 and guidance_edit=0, or run the model in "
+                "this process"
+            )
         rooms = [room_for(i, prompt, sampling, self._spec) for i, prompt in enumerate(prompts)]
         if generators is None:
             generators = [torch.Generator() for _ in prompts]

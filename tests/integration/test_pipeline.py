@@ -270,6 +270,33 @@ def test_a_sound_can_be_put_into_a_stretch_of_a_recording(parts: Parts, sound: A
         EditPipeline(parts, defaults=debug.DEFAULTS).edit(long, edit, text=text)
 
 
+def test_edits_can_be_guided(parts: Parts, sound: Audio) -> None:
+    """Away from a recording in disorder and from an instruction that asks for nothing."""
+    edit = Edit.emotion("happy")
+    plain = EditPipeline(parts, defaults=debug.DEFAULTS)
+    found = [plain.edit(sound, edit, text=TEXT, seed=5)]
+    for words, change in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0)):
+        defaults = replace(debug.DEFAULTS, guidance_words=words, guidance_edit=change)
+        pipe = EditPipeline(parts, defaults=defaults)
+        result = pipe.edit(sound, edit, text=TEXT, seed=5)
+        assert not any(same_tokens(result.tokens, other.tokens) for other in found)
+        found.append(result)
+        # Alone, in a batch of edits with and without contrasts, or as a stream.
+        others = [Edit.remove("emotion"), edit, Edit.denoise()]
+        batch = pipe.edit([sound] * 3, others, text=[TEXT, TEXT, ""], seed=5)
+        assert_same(batch[1], result, atol=1e-4)
+        stream = pipe.stream(sound, edit, text=TEXT, seed=5)
+        for _ in stream:
+            pass
+        assert same_tokens(stream.result.tokens, result.tokens)
+    # There is nothing plainer than plain.
+    pipe = EditPipeline(parts, defaults=replace(debug.DEFAULTS, guidance_edit=1.0))
+    removal = Edit.remove("emotion")
+    assert_same(*(p.edit(sound, removal, text=TEXT, seed=5) for p in (plain, pipe)))
+    with pytest.raises(ValueError, match="guidance_words"):
+        replace(debug.DEFAULTS, guidance_words=-1.0)
+
+
 def test_the_tempo_of_the_recording_itself_can_be_changed(parts: Parts, sound: Audio) -> None:
     lengths = {"faster": 0.75, "slower": 1.25, "more faster": 0.5, "more slower": 1.5}
     defaults = replace(debug.DEFAULTS, on_recording=("speed",), speeds=lengths)

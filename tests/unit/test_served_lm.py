@@ -25,7 +25,7 @@ from stepaudio.lm.generate import collect
 from stepaudio.lm.served import ServedLM, ServerConfig
 from stepaudio.lm.step1 import Step1Config, Step1LM, spec_of
 from stepaudio.testing import check_speech_lm
-from stepaudio.types import SamplingParams, StopReason
+from stepaudio.types import Contrast, SamplingParams, StopReason
 
 KEY = "sk-very-secret-0123456789"
 SPEC = spec_of(Step1Config.debug())
@@ -246,6 +246,8 @@ def test_what_is_refused_before_anything_is_sent(stub: Stub) -> None:
         lm.forward(PROMPTS[0][None])
     with pytest.raises(NotServedError, match="published_v1"):
         lm.generate(PROMPTS, replace(GREEDY, repetition="published_v1"))
+    with pytest.raises(NotServedError, match="guidance_words=0"):
+        lm.generate(PROMPTS, GREEDY, contrasts=[[Contrast(PROMPTS[0], 1.0)] for _ in PROMPTS])
     with pytest.raises(PromptError, match="prompt 0"):
         lm.generate([torch.zeros(0, dtype=torch.int64)], GREEDY)
     with pytest.raises(ValueError, match="generators"):
