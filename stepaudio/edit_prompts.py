@@ -152,9 +152,10 @@ class EditPrompts:
         found = []
         if self.defaults.guidance_words:
             found.append((job, shuffle_units(tokens), self.defaults.guidance_words))
+        weight = self.defaults.guidance_edit.get(job.edit.published_label or job.edit.kind, 0.0)
         plain = Edit.remove("style" if job.edit.kind == "style" else "emotion")
-        if self.defaults.guidance_edit and job.text and job.edit != plain:
-            found.append((replace(job, edit=plain), tokens, self.defaults.guidance_edit))
+        if weight and job.text and job.edit != plain:
+            found.append((replace(job, edit=plain), tokens, weight))
         return [
             Contrast(torch.tensor(self._prompt(other, to_text(codes))), weight)
             for other, codes, weight in found

@@ -132,8 +132,9 @@ class Defaults:
         guidance_words: of the language model, how far to keep away from what it would write if the
             recording were in disorder (see :mod:`stepaudio.lm.guidance`): 0 is not at all, and more
             keeps more of the words.
-        guidance_edit: how far to keep away from what it would write if nothing were asked for: 0 is
-            not at all, and more goes further with the edit.
+        guidance_edit: by label of an edit, as the published prompts spell it, or by its kind where
+            that has no labels: how far to keep away from what it would write if nothing were asked
+            for. More goes further with the edit; what is not named is not guided so.
         on_recording: kinds of edits that are made on the recording itself, by
             :func:`~stepaudio.recording_edits.edit_recording`, instead of being written anew: they
             lose no word. Another voice then speaks the codes of what comes out.
@@ -149,12 +150,17 @@ class Defaults:
     timbres: Mapping[str, Timbre] = field(default_factory=dict)
     part_seconds: float | None = None
     guidance_words: float = 0.0
-    guidance_edit: float = 0.0
+    guidance_edit: Mapping[str, float] = field(default_factory=dict)
     on_recording: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("guidance_words", "guidance_edit"):
-            value = getattr(self, name)
+        for name, value in [
+            ("guidance_words", self.guidance_words),
+            *(
+                (f"guidance_edit of {label!r}", value)
+                for label, value in self.guidance_edit.items()
+            ),
+        ]:
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} is {value} but must be 0 (none) or more")
         if self.draws < 1:

@@ -26,7 +26,7 @@ def recording() -> Audio:
 
 def test_it_stays_small() -> None:
     total = sum(f.stat().st_size for f in FOLDER.rglob("*") if f.is_file())
-    assert total <= 40_000_000, f"{total / 1e6:.1f} MB"
+    assert total <= 50_000_000, f"{total / 1e6:.1f} MB"
 
 
 def test_resynthesis_keeps_the_length_and_makes_sound(pipe: EditPipeline, recording: Audio) -> None:
@@ -42,13 +42,11 @@ def test_an_edit_ends_by_itself_and_repeats(pipe: EditPipeline, recording: Audio
     assert torch.equal(first.audio.samples, again.audio.samples)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_speed_goes_the_right_way(pipe: EditPipeline, recording: Audio, seed: int) -> None:
-    faster, slower = (
-        pipe.edit(recording, Edit.speed(way), text=WORDS, seed=seed).length_ratio
-        for way in ("faster", "slower")
-    )
-    assert faster is not None
-    assert slower is not None
-    assert faster < 0.85
-    assert slower > 1.15
+@pytest.mark.parametrize("way", ["faster", "slower"])
+@pytest.mark.parametrize("strength", [1, 2])
+def test_speed_is_exact(pipe: EditPipeline, recording: Audio, way: str, strength: int) -> None:
+    edit = Edit.speed(way, strength=strength)
+    result = pipe.edit(recording, edit, text=WORDS)
+    length = pipe.defaults.speeds[edit.published_label]
+    assert result.audio.seconds == pytest.approx(length * recording.seconds, abs=0.001)
+    assert result.length_ratio == pytest.approx(length, rel=0.05)

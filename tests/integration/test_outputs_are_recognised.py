@@ -95,7 +95,7 @@ def of_a_batch(pipe: EditPipeline, sound: Audio) -> Audio:
 
 
 def streamed(pipe: EditPipeline, sound: Audio) -> Audio:
-    chunks = list(pipe.stream(sound, Edit.speed("faster"), text=WORDS, seed=SEED))
+    chunks = list(pipe.stream(sound, Edit.style("whisper"), text=WORDS, seed=SEED))
     return Audio(torch.cat([one.samples for one in chunks]), chunks[0].sample_rate)
 
 

@@ -276,7 +276,7 @@ def test_edits_can_be_guided(parts: Parts, sound: Audio) -> None:
     plain = EditPipeline(parts, defaults=debug.DEFAULTS)
     found = [plain.edit(sound, edit, text=TEXT, seed=5)]
     for words, change in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0)):
-        defaults = replace(debug.DEFAULTS, guidance_words=words, guidance_edit=change)
+        defaults = replace(debug.DEFAULTS, guidance_words=words, guidance_edit={"happy": change})
         pipe = EditPipeline(parts, defaults=defaults)
         result = pipe.edit(sound, edit, text=TEXT, seed=5)
         assert not any(same_tokens(result.tokens, other.tokens) for other in found)
@@ -290,11 +290,13 @@ def test_edits_can_be_guided(parts: Parts, sound: Audio) -> None:
             pass
         assert same_tokens(stream.result.tokens, result.tokens)
     # There is nothing plainer than plain.
-    pipe = EditPipeline(parts, defaults=replace(debug.DEFAULTS, guidance_edit=1.0))
+    pipe = EditPipeline(parts, defaults=replace(debug.DEFAULTS, guidance_edit={"remove": 1.0}))
     removal = Edit.remove("emotion")
     assert_same(*(p.edit(sound, removal, text=TEXT, seed=5) for p in (plain, pipe)))
     with pytest.raises(ValueError, match="guidance_words"):
         replace(debug.DEFAULTS, guidance_words=-1.0)
+    with pytest.raises(ValueError, match="'happy'"):
+        replace(debug.DEFAULTS, guidance_edit={"happy": float("nan")})
 
 
 def test_the_tempo_of_the_recording_itself_can_be_changed(parts: Parts, sound: Audio) -> None:
