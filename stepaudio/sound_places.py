@@ -52,7 +52,8 @@ def sound_stretch(audio: Audio, text: str, tagged: str) -> SoundStretch | None:
     Args:
         audio: the recording.
         text: the words spoken in it; tags of sounds that are there already are ignored.
-        tagged: the same words with the tags of the sounds to be put in.
+        tagged: the same words, but for case and punctuation, with the tags of the sounds to be put
+            in.
 
     Returns:
         The stretch; None where little more would be left out than pauses, where both texts have
@@ -68,7 +69,7 @@ def sound_stretch(audio: Audio, text: str, tagged: str) -> SoundStretch | None:
         pieces = [part] if is_tag else part.split() if between else list("".join(part.split()))
         items += [(is_tag, piece) for piece in pieces]
     said = [piece for is_tag, piece in items if not is_tag]
-    if not words or said != words:
+    if not words or [_bare(word) for word in said] != [_bare(word) for word in words]:
         return None
     letters = [0, *accumulate(len(word) for word in words)]
     pauses = find_pauses(audio)
@@ -95,13 +96,18 @@ def sound_stretch(audio: Audio, text: str, tagged: str) -> SoundStretch | None:
     kept, seen = [], 0
     for is_tag, piece in items:
         if is_tag or inside[seen]:
-            kept.append((is_tag, piece))
+            kept.append(piece)
         seen += not is_tag
     return SoundStretch(
         (start, end),
-        between.join(piece for is_tag, piece in kept if not is_tag),
-        between.join(piece for _, piece in kept),
+        between.join(word for word, stays in zip(words, inside, strict=True) if stays),
+        between.join(kept),
     )
+
+
+def _bare(word: str) -> str:
+    """A word without case and punctuation."""
+    return "".join(letter for letter in word.casefold() if letter.isalnum())
 
 
 def _moment(share: float, audio: Audio, pauses: Sequence[tuple[float, float]]) -> float:

@@ -62,6 +62,16 @@ def test_texts_without_spaces_and_sounds_that_are_there_already() -> None:
     )
 
 
+def test_case_and_punctuation_may_differ() -> None:
+    tagged = " ".join([*WORDS[:7], "[Sigh]", *WORDS[7:]])
+    found = sound_stretch(spoken(len(WORDS)), " ".join(WORDS), tagged)
+    other = sound_stretch(spoken(len(WORDS)), " ".join(WORDS).upper(), f"{tagged}!")
+    assert found is not None
+    assert other is not None
+    assert (other.span, other.tagged) == (found.span, found.tagged)
+    assert other.text == found.text.upper()
+
+
 def test_where_nothing_is_left_out_there_is_no_stretch() -> None:
     long, text = spoken(len(WORDS)), " ".join(WORDS)
     assert sound_stretch(spoken(3), "axyz auvw bxyz", "axyz [Sigh] auvw bxyz") is None
