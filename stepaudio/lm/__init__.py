@@ -13,6 +13,7 @@
   codebook grammar
 - :mod:`~stepaudio.lm.generate`: batched, seeded, cancellable generation over any model with a
   cache
+- :mod:`~stepaudio.lm.guidance`: towards what a prompt asks for, away from what it would be without
 - :mod:`~stepaudio.lm.served`: a model behind a server, such as vLLM's,
   :class:`~stepaudio.lm.served.ServedLM`
 - :mod:`~stepaudio.lm.remote_sampling`: what to ask a server for, so that its ids follow our rules
