@@ -149,6 +149,8 @@ class EditPrompts:
 
     def _contrasts(self, job: Job, tokens: SpeechTokens) -> list[Contrast]:
         """What lacks the order of the recording, and what lacks the edit."""
+        if not self.parts.lm.can_be_guided:
+            return []
         found = []
         if self.defaults.guidance_words:
             found.append((job, shuffle_units(tokens), self.defaults.guidance_words))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -74,7 +74,14 @@ class Tokenizer(ABC):
 
 
 class SpeechLM(ABC):
-    """A language model over text and audio ids."""
+    """A language model over text and audio ids.
+
+    Attributes:
+        can_be_guided: whether :meth:`generate` heeds contrasts. Pipelines give none to a model that
+            does not.
+    """
+
+    can_be_guided: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -111,7 +118,8 @@ class SpeechLM(ABC):
             generators: one per sample, so that a batch draws what its singles draw.
             cancel: asked before every step; True stops every sample.
             contrasts: per sample, prompts to keep away from (see :mod:`stepaudio.lm.guidance`);
-                only given where :attr:`~stepaudio.parts.Defaults.guidance_words` or
+                only given to a model with :attr:`can_be_guided`, where
+                :attr:`~stepaudio.parts.Defaults.guidance_words` or
                 :attr:`~stepaudio.parts.Defaults.guidance_edit` ask for it.
 
         Yields:

@@ -131,7 +131,8 @@ class Defaults:
             is written as a whole. None writes everything as a whole.
         guidance_words: of the language model, how far to keep away from what it would write if the
             recording were in disorder (see :mod:`stepaudio.lm.guidance`): 0 is not at all, and more
-            keeps more of the words.
+            keeps more of the words. A model that cannot be guided, such as one behind a server, is
+            not; likewise below.
         guidance_edit: by label of an edit, as the published prompts spell it, or by its kind where
             that has no labels: how far to keep away from what it would write if nothing were asked
             for. More goes further with the edit; what is not named is not guided so.

@@ -7,7 +7,7 @@ sample that ends leaves the batch; the others go on as if it had never been ther
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -95,6 +95,8 @@ def generate(
 
 class Stepwise:
     """Gives a :class:`StepModel` with an output layer ``lm_head`` its method :meth:`generate`."""
+
+    can_be_guided: ClassVar[bool] = True
 
     lm_head: nn.Linear
 

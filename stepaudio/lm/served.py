@@ -163,8 +163,7 @@ class ServedLM(SpeechLM):
         check_servable(sampling)
         if contrasts is not None and any(contrasts):
             raise NotServedError(
-                f"{self._server.host} gives ids, not logits, and cannot be guided; give the "
-                "pipeline defaults with guidance_words=0 and no guidance_edit, or run the model in "
+                f"{self._server.host} gives ids, not logits, and cannot be guided; run the model in "
                 "this process"
             )
         rooms = [room_for(i, prompt, sampling, self._spec) for i, prompt in enumerate(prompts)]

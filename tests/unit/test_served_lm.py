@@ -246,7 +246,7 @@ def test_what_is_refused_before_anything_is_sent(stub: Stub) -> None:
         lm.forward(PROMPTS[0][None])
     with pytest.raises(NotServedError, match="published_v1"):
         lm.generate(PROMPTS, replace(GREEDY, repetition="published_v1"))
-    with pytest.raises(NotServedError, match="guidance_words=0"):
+    with pytest.raises(NotServedError, match="guided"):
         lm.generate(PROMPTS, GREEDY, contrasts=[[Contrast(PROMPTS[0], 1.0)] for _ in PROMPTS])
     with pytest.raises(PromptError, match="prompt 0"):
         lm.generate([torch.zeros(0, dtype=torch.int64)], GREEDY)
