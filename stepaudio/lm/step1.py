@@ -167,7 +167,9 @@ class RMSNorm(nn.Module):
         """Normalise ``[..., C]``."""
         if x.dtype == torch.float32:
             return F.rms_norm(x, x.shape[-1:], self.weight, self.eps)
-        factor = torch.rsqrt(x.float().square().mean(-1, keepdim=True) + self.eps)
+        # One pass over the row, where squaring a float32 copy and averaging it takes three.
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+        factor = torch.rsqrt(length.square() / x.shape[-1] + self.eps)
         return x * factor.to(x.dtype) * self.weight
 
 
