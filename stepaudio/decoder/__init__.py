@@ -20,6 +20,7 @@
   :class:`~stepaudio.decoder.bigvgan.BigVGANVocoder`
 - :mod:`~stepaudio.decoder.bigvgan_config`: the sizes it was published in
 - :mod:`~stepaudio.decoder.snake`: its activations
+- :mod:`~stepaudio.decoder.snake_kernel`: the same in one pass over memory, on a GPU
 - :mod:`~stepaudio.decoder.weight_norm`: folding the weight normalisation of published vocoders
 - :mod:`~stepaudio.decoder.istft`: our vocoder at the frame rate,
   :class:`~stepaudio.decoder.istft.ISTFTVocoder`

@@ -6,7 +6,9 @@ al. 2021: double the rate, activate, halve the rate.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -31,10 +33,14 @@ class Snake(nn.Module):
         self.log_scale = log_scale
         self.alpha = nn.Parameter(torch.full((channels,), 0.0 if log_scale else 1.0))
 
+    def scales(self) -> tuple[Tensor, Tensor]:
+        """Factor in the sine and divisor, here the same, ``[C]`` each."""
+        alpha = self.alpha.exp() if self.log_scale else self.alpha
+        return alpha, alpha
+
     def forward(self, x: Tensor) -> Tensor:
         """Activate ``[B, C, T]``."""
-        alpha = (self.alpha.exp() if self.log_scale else self.alpha)[:, None]
-        return x + torch.sin(alpha * x).square() / (alpha + _FLOOR)
+        return _activate(x, *self.scales())
 
 
 class SnakeBeta(nn.Module):
@@ -52,12 +58,19 @@ class SnakeBeta(nn.Module):
         self.alpha = nn.Parameter(torch.full((channels,), start))
         self.beta = nn.Parameter(torch.full((channels,), start))
 
+    def scales(self) -> tuple[Tensor, Tensor]:
+        """Factor in the sine and divisor, ``[C]`` each."""
+        if self.log_scale:
+            return self.alpha.exp(), self.beta.exp()
+        return self.alpha, self.beta
+
     def forward(self, x: Tensor) -> Tensor:
         """Activate ``[B, C, T]``."""
-        alpha, beta = self.alpha[:, None], self.beta[:, None]
-        if self.log_scale:
-            alpha, beta = alpha.exp(), beta.exp()
-        return x + torch.sin(alpha * x).square() / (beta + _FLOOR)
+        return _activate(x, *self.scales())
+
+
+def _activate(x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
+    return x + torch.sin(alpha[:, None] * x).square() / (beta[:, None] + _FLOOR)
 
 
 def kaiser_lowpass() -> Tensor:
@@ -115,6 +128,9 @@ class _Downsample(nn.Module):
 class AntiAliased(nn.Module):
     """An activation applied at twice the rate, between two low-pass filters.
 
+    On a GPU with Triton, and without gradients, Snake is computed in one pass over memory; see
+    :mod:`stepaudio.decoder.snake_kernel`.
+
     Args:
         act: the activation, ``[B, C, T]`` to ``[B, C, T]``.
     """
@@ -130,5 +146,40 @@ class AntiAliased(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Activate ``[B, C, T]``."""
+        act = self.act
+        if not (x.is_cpu or torch.is_grad_enabled()) and isinstance(act, Snake | SnakeBeta):
+            fused = _fused(x.device)
+            if fused is not None:
+                alpha, beta = act.scales()
+                return fused(x, alpha, beta, self.upsample.filter[0, 0].float(), _FLOOR)
+        return self.plain(x)
+
+    def plain(self, x: Tensor) -> Tensor:
+        """The same in steps of PyTorch, differentiable.
+
+        Args:
+            x: ``[B, C, T]``.
+
+        Returns:
+            ``[B, C, T]``.
+        """
         y: Tensor = self.downsample(self.act(self.upsample(x)))
         return y
+
+
+@functools.cache
+def _fused(device: torch.device) -> Callable[..., Tensor] | None:
+    """The kernel, where Triton has it for this device and it is right."""
+    try:
+        from stepaudio.decoder.snake_kernel import activate
+
+        act = SnakeBeta(3)
+        layer = AntiAliased(act).to(device)
+        x = torch.linspace(-3, 3, 3 * 700, device=device).view(1, 3, 700).sin()
+        with torch.no_grad():
+            alpha, beta = act.scales()
+            found = activate(x, alpha, beta, layer.upsample.filter[0, 0], _FLOOR)
+            right = torch.allclose(found, layer.plain(x), atol=1e-4)
+    except Exception:  # a compiler that fails has many ways to say so, and without it all works
+        return None
+    return activate if right else None

@@ -99,7 +99,8 @@ def test_every_module_imports_with_the_core_alone() -> None:
     modules = []
     for file in FILES:
         parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
-        if parts[-1] != "__main__":
+        # Kernels are imported where there is a GPU to run them.
+        if parts[-1] != "__main__" and not parts[-1].endswith("_kernel"):
             modules.append(re.sub(r"\.__init__$", "", ".".join(parts)))
     code = (
         "import importlib, sys\n"
