@@ -19,7 +19,7 @@ from stepaudio.cutting import (
     join_codes,
     join_parts,
 )
-from stepaudio.edit_prompts import EditPrompts, Job, Row, Settings
+from stepaudio.edit_prompts import EditPrompts, EditRow, Job, Settings
 from stepaudio.edits import Edit
 from stepaudio.errors import EditError
 from stepaudio.offload import working
@@ -50,7 +50,7 @@ class _Ready(NamedTuple):
     """
 
     entered: SpeechTokens
-    rows: list[Row]
+    rows: list[EditRow]
     voice: VoicePrompt
 
 

@@ -19,7 +19,7 @@ from stepaudio.synthesis import check_room
 from stepaudio.tokenizers.interleave import to_text
 from stepaudio.types import Contrast, SamplingParams, SpeechTokens, VoicePrompt
 
-__all__ = ["EditPrompts", "Job", "Row", "Settings"]
+__all__ = ["EditPrompts", "EditRow", "Job", "Settings"]
 
 # An edit of a very short recording may still add a laugh.
 _ALWAYS_ALLOWED_SECONDS = 3.0
@@ -65,7 +65,7 @@ class Settings:
     guidance: float | None
 
 
-class Row(NamedTuple):
+class EditRow(NamedTuple):
     """What the language model edits at once: a recording, or a part of it.
 
     Attributes:
@@ -113,7 +113,7 @@ class EditPrompts:
 
     def rows(
         self, job: Job, tokens: SpeechTokens, settings: Settings, longest: float | None
-    ) -> list[Row]:
+    ) -> list[EditRow]:
         """A job as the language model writes it: as a whole, or in parts up to some seconds."""
         parts, texts = [tokens], [job.text]
         # Nobody knows in which part a sound belongs.
@@ -135,7 +135,7 @@ class EditPrompts:
             for number, (part, text) in enumerate(zip(parts, texts, strict=True))
         ]
 
-    def _row(self, job: Job, tokens: SpeechTokens, settings: Settings) -> Row:
+    def _row(self, job: Job, tokens: SpeechTokens, settings: Settings) -> EditRow:
         """What the language model is asked, of codes that it edits at once."""
         spec = self.parts.lm.spec
         ids, units = self._prompt(job, to_text(tokens)), tokens.num_units
@@ -145,7 +145,7 @@ class EditPrompts:
         most = math.ceil(allowed / float(spec.tokens.unit_seconds)) * spec.tokens.unit_length
         limit = min(settings.sampling.max_new_tokens, most)
         wanted, contrasts = self._lengths(job, tokens), self._contrasts(job, tokens)
-        return Row(tokens, ids, limit, wanted, job.seed, contrasts)
+        return EditRow(tokens, ids, limit, wanted, job.seed, contrasts)
 
     def _contrasts(self, job: Job, tokens: SpeechTokens) -> list[Contrast]:
         """What lacks the order of the recording, and what lacks the edit."""
