@@ -66,14 +66,15 @@ def bandwidth(values: Tensor) -> float:
     return values.numel() * values.element_size() / seconds(values.sum)
 
 
-def matrix_rate(size: int = 2048, repeats: int = 5) -> float:
-    """Floating point operations per second that large float32 products reach, the best of some.
+def matrix_rate(dtype: torch.dtype, size: int = 2048, repeats: int = 5) -> float:
+    """Floating point operations per second that large products reach, the best of some.
 
     Args:
+        dtype: of the matrices.
         size: of the square matrices.
         repeats: products.
     """
-    one = torch.ones(size, size)
+    one = torch.ones(size, size, dtype=dtype)
     return 2 * size**3 / min(seconds(lambda: one @ one) for _ in range(repeats))
 
 

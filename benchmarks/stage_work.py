@@ -48,12 +48,14 @@ class Work:
         reads: bytes that must be read, for a stage whose limit is the bandwidth; otherwise None,
             and its limit are its matrix products.
         whole: all of the model took part.
+        dtype: of its matrix products.
     """
 
     run: Callable[[], float]
     speech: float
     reads: int | None = None
     whole: bool = True
+    dtype: torch.dtype = torch.float32
 
 
 def voice_like(length: float) -> Audio:
@@ -154,6 +156,7 @@ def _language_model(stage: str, model: Model, length: float, batch: int, tokens:
             lambda: seconds(lambda: lm.next_logits(rows, lm.new_cache(len(ids) + 1))),
             length * batch,
             whole=not model.part,
+            dtype=lm.lm_head.weight.dtype,
         )
     length_limits = SamplingParams(max_new_tokens=tokens, min_new_tokens=tokens)
     generators = [torch.Generator().manual_seed(i) for i in range(batch)]

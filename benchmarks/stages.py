@@ -6,10 +6,10 @@
 Runs on synthetic sound: the embedded model, and random weights of the published shapes. Every row
 is the median of the repeats, the first run left out, beside the shortest time this machine allows,
 which is measured in the same run: for decoding, the bytes that must be read over the read
-bandwidth; for all else, the matrix products over the rate of large float32 products. Rows come in
-the order of the speech they cover; with ``--minutes``, those that would take too much of what is
-left are named instead. With the machine, the versions, the threads, the seed and how busy the
-machine was.
+bandwidth; for all else, the matrix products over the rate of large products of the type of the
+weights (bfloat16 of the published language model, float32 of all else). Rows come in the order of
+the speech they cover; with ``--minutes``, those that would take too much of what is left are named
+instead. With the machine, the versions, the threads, the seed and how busy the machine was.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def measure(work: Work, repeats: int) -> tuple[dict[str, Any], float]:
         spent.append(work.run())
     after = memory_megabytes()
     if work.reads is None:
-        possible, limit = matrix_rate(), "matrix rate"
+        possible, limit = matrix_rate(work.dtype), "matrix rate"
         least = operations / possible
     else:
         large = torch.ones(_LARGE)

@@ -179,8 +179,9 @@ def stages(report: dict[str, Any]) -> tuple[list[str], list[Figure]]:
         "## Stages beside their limits",
         "",
         "The limit of decoding is reading all weights, keys and values once per step; that of all "
-        "else its matrix products at the rate of large float32 products. Both were measured in the "
-        f"same run. The published shapes have random weights. {machine(report)}",
+        "else its matrix products at the rate of large ones of the type of its weights (bfloat16 "
+        "of the published language model, float32 otherwise). Both were measured in the same run. "
+        f"The published shapes have random weights. {machine(report)}",
     ]
     rows = []
     for row in report["rows"]:

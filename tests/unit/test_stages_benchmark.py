@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -18,7 +20,9 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 def stages(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     module = importlib.import_module("stages")
-    monkeypatch.setattr(module, "matrix_rate", lambda: 1e9)
+    monkeypatch.setattr(
+        module, "matrix_rate", lambda dtype: {torch.float32: 1e9, torch.bfloat16: 4e9}[dtype]
+    )
     monkeypatch.setattr(module, "bandwidth", lambda _: 1e9)
     return module
 
@@ -42,6 +46,18 @@ def test_every_stage_is_measured_beside_its_limit(stages: ModuleType) -> None:
         assert two == pytest.approx(times * one, rel=0.25)
     assert by_name["decode", 1]["limit"] == "bandwidth"
     assert "| debug | flow | 0.6 s | 2 | s |" in stages.line(by_name["flow", 2])
+
+
+@torch.no_grad()
+def test_the_limit_is_that_of_the_type_of_the_weights(stages: ModuleType) -> None:
+    parts = debug.debug_parts()
+    half = replace(parts, lm=copy.deepcopy(parts.lm).bfloat16())
+    limits = []
+    for each in (parts, half):
+        model = importlib.import_module("models").Model("debug", each, None, "")
+        rows, _ = stages.all_rows([model], ["prefill"], [0.6], [1], 1, float("inf"))
+        limits.append(rows[0]["limit_seconds"])
+    assert limits[0] == pytest.approx(4 * limits[1], rel=0.01)
 
 
 def test_what_there_is_no_time_for_is_named(stages: ModuleType) -> None:
