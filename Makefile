@@ -41,7 +41,9 @@ check: $(INSTALLED)
 pytest: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(JOBS)
 
+# The pages of modules are made anew: one that is gone would leave its page behind.
 docs: $(INSTALLED)
+	rm -rf docs/api/_autosummary
 	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
 
 test: check pytest docs
