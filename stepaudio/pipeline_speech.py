@@ -21,9 +21,12 @@ from stepaudio.seeds import choose_seeds
 from stepaudio.streaming import AudioStream
 from stepaudio.synthesis import check_room, check_settings, write_codes
 from stepaudio.tokenizers.interleave import to_text
-from stepaudio.types import SamplingParams, VoicePrompt
+from stepaudio.types import Contrast, SamplingParams, VoicePrompt
 
 __all__ = ["TTSPipeline"]
+
+# Stands for no words at all where a prompt must have some.
+_NO_WORDS = "."
 
 
 class TTSPipeline(Pipeline):
@@ -137,7 +140,15 @@ class TTSPipeline(Pipeline):
         allowed = self._permit(policy, consent, None, voice)
         prompts = self._prompts(texts, voice, voice_text)
         limits = [how.max_new_tokens] * len(texts)
-        outputs, reasons = write_codes(self.parts.lm, prompts, limits, how, seeds, run)
+        outputs, reasons = write_codes(
+            self.parts.lm,
+            prompts,
+            limits,
+            how,
+            seeds,
+            run,
+            self._contrasts(voice, voice_text, texts),
+        )
         voices = [voice] * len(texts)
         sounds = self._render(outputs, voices, seeds, run, steps, guidance)
         timings = run.share(len(texts))
@@ -239,8 +250,11 @@ class TTSPipeline(Pipeline):
         voice = self._heard(voice, voice_text, run)
         allowed = self._permit(policy, consent, None, voice)
         (prompt,) = self._prompts([text], voice, voice_text)
+        (contrasts,) = self._contrasts(voice, voice_text, [text])
         limit = sampling.max_new_tokens
-        spoken = yield from self._speak(prompt, limit, voice, sampling, seed, run, steps, guidance)
+        spoken = yield from self._speak(
+            prompt, limit, voice, sampling, seed, run, steps, guidance, contrasts
+        )
         result = EditResult(
             audio=spoken.audio,
             tokens=spoken.tokens,
@@ -277,3 +291,13 @@ class TTSPipeline(Pipeline):
             words = len(ids) - units * spec.tokens.unit_length
             check_room(words, units, spec, answered=False, name="the voice")
         return prompts
+
+    def _contrasts(
+        self, voice: VoicePrompt, voice_text: str, texts: Sequence[str]
+    ) -> list[list[Contrast]]:
+        """The same voice with nothing to say, for each of the texts."""
+        weight = self.defaults.guidance_text
+        if not weight or not self.parts.lm.can_be_guided:
+            return [[] for _ in texts]
+        (prompt,) = self._prompts([_NO_WORDS], voice, voice_text)
+        return [[Contrast(torch.tensor(prompt), weight)] for _ in texts]

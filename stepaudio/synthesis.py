@@ -127,6 +127,7 @@ def write_codes(
     sampling: SamplingParams,
     seeds: Sequence[int],
     run: Run,
+    contrasts: Sequence[Sequence[Contrast]] | None = None,
 ) -> tuple[list[SpeechTokens], list[StopReason]]:
     """Let the language model write; see :func:`draw_codes`, whose first error is raised.
 
@@ -137,6 +138,7 @@ def write_codes(
         sampling: how to draw.
         seeds: per sample.
         run: clock, progress and cancellation.
+        contrasts: per sample, see :mod:`stepaudio.lm.guidance`; None guides none.
 
     Returns:
         Codes and the reason of the end, per sample.
@@ -146,7 +148,7 @@ def write_codes(
         GenerationError: a sample has no whole unit, or ids out of place.
         PromptError: see :meth:`SpeechLM.generate`.
     """
-    drawn, reasons = draw_codes(lm, prompts, limits, sampling, seeds, run)
+    drawn, reasons = draw_codes(lm, prompts, limits, sampling, seeds, run, contrasts=contrasts)
     codes: list[SpeechTokens] = []
     for one in drawn:
         if isinstance(one, GenerationError):

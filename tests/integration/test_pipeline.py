@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import debug_parts as debug
 import pytest
@@ -293,8 +294,9 @@ def test_edits_can_be_guided(parts: Parts, sound: Audio) -> None:
     pipe = EditPipeline(parts, defaults=replace(debug.DEFAULTS, guidance_edit={"remove": 1.0}))
     removal = Edit.remove("emotion")
     assert_same(*(p.edit(sound, removal, text=TEXT, seed=5) for p in (plain, pipe)))
-    with pytest.raises(ValueError, match="guidance_words"):
-        replace(debug.DEFAULTS, guidance_words=-1.0)
+    for name in ("guidance_words", "guidance_text"):
+        with pytest.raises(ValueError, match=name):
+            replace(debug.DEFAULTS, **{name: -1.0})
     with pytest.raises(ValueError, match="'happy'"):
         replace(debug.DEFAULTS, guidance_edit={"happy": float("nan")})
 
@@ -409,6 +411,23 @@ def test_speech(speaker: TTSPipeline) -> None:
     assert say([]) == []
     with pytest.raises(PromptError, match="no text"):
         say(" ")
+
+
+def test_speech_can_be_guided(speaker: TTSPipeline) -> None:
+    """Away from the same voice with nothing to say: no different batched, or as a stream."""
+    voice = speaker.voice_prompt(debug.speech(), TEXT)
+    how: dict[str, Any] = {"voice": voice, "policy": "research"}
+    guided = TTSPipeline(speaker.parts, defaults=replace(debug.DEFAULTS, guidance_text=1.0))
+    result = guided.speak("hello there", seed=1, **how)
+    plain = speaker.speak("hello there", seed=1, **how)
+    assert not same_tokens(result.tokens, plain.tokens)
+    assert_same(guided.speak(["well", "hello there"], seed=[7, 1], **how)[1], result, atol=1e-4)
+    stream = guided.stream("hello there", seed=1, **how)
+    for _ in stream:
+        pass
+    assert same_tokens(stream.result.tokens, result.tokens)
+    # What is said without words is nothing to keep away from where nothing is said.
+    assert_same(guided.speak(".", seed=1, **how), speaker.speak(".", seed=1, **how), atol=1e-4)
 
 
 def test_save_and_load(pipe: EditPipeline, sound: Audio, tmp_path: Path) -> None:
