@@ -6,6 +6,7 @@ of their length. Up to :data:`WHOLE_SECONDS` nothing is cut.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import accumulate, pairwise
@@ -27,6 +28,7 @@ __all__ = [
     "join_codes",
     "join_parts",
     "share_words",
+    "shuffle_letters",
     "shuffle_units",
     "sound_units",
     "split_words",
@@ -178,6 +180,24 @@ def shuffle_units(tokens: SpeechTokens) -> SpeechTokens:
         )
     )
     return SpeechTokens(linguistic, semantic, spec)
+
+
+def shuffle_letters(text: str) -> str:
+    """A text with its letters in disorder: as long, and nobody could read it.
+
+    Args:
+        text: in any script; a tag in brackets at its beginning stays.
+
+    Returns:
+        Words of the same lengths, always the same for the same text.
+    """
+    found = re.match(r"\s*\[[^\]]*\]", text)
+    tag = found.group() if found else ""
+    rest = text[len(tag) :]
+    letters = [letter for letter in rest if letter.isalnum()]
+    order = torch.randperm(len(letters), generator=torch.Generator().manual_seed(0)).tolist()
+    mixed = iter([letters[n] for n in order])
+    return tag + "".join(next(mixed) if letter.isalnum() else letter for letter in rest)
 
 
 def split_words(text: str) -> tuple[list[str], str]:

@@ -136,8 +136,8 @@ class Defaults:
         guidance_edit: by label of an edit, as the published prompts spell it, or by its kind where
             that has no labels: how far to keep away from what it would write if nothing were asked
             for. More goes further with the edit; what is not named is not guided so.
-        guidance_text: of words spoken in a voice, how far to keep away from what it would say there
-            without being told: more follows the text closer.
+        guidance_text: of words spoken in a voice, how far to keep away from what it would say if
+            their letters were in disorder: more follows the text closer.
         on_recording: kinds of edits that are made on the recording itself, by
             :func:`~stepaudio.recording_edits.edit_recording`, instead of being written anew: they
             lose no word. Another voice then speaks the codes of what comes out.

@@ -11,6 +11,7 @@ from typing import overload
 import torch
 
 from stepaudio.audio import Audio, AudioSource
+from stepaudio.cutting import shuffle_letters
 from stepaudio.errors import PromptError
 from stepaudio.pipeline_base import Pipeline
 from stepaudio.prompts import encode_clone_prompt
@@ -24,9 +25,6 @@ from stepaudio.tokenizers.interleave import to_text
 from stepaudio.types import Contrast, SamplingParams, VoicePrompt
 
 __all__ = ["TTSPipeline"]
-
-# Stands for no words at all where a prompt must have some.
-_NO_WORDS = "."
 
 
 class TTSPipeline(Pipeline):
@@ -295,9 +293,10 @@ class TTSPipeline(Pipeline):
     def _contrasts(
         self, voice: VoicePrompt, voice_text: str, texts: Sequence[str]
     ) -> list[list[Contrast]]:
-        """The same voice with nothing to say, for each of the texts."""
+        """The same voice with the letters in disorder, for each of the texts."""
         weight = self.defaults.guidance_text
         if not weight or not self.parts.lm.can_be_guided:
             return [[] for _ in texts]
-        (prompt,) = self._prompts([_NO_WORDS], voice, voice_text)
-        return [[Contrast(torch.tensor(prompt), weight)] for _ in texts]
+        mixed = [shuffle_letters(words) for words in texts]
+        prompts = self._prompts(mixed, voice, voice_text)
+        return [[Contrast(torch.tensor(prompt), weight)] for prompt in prompts]

@@ -14,14 +14,23 @@ from recipes.nano.prefetch import Batch
 from stepaudio.lm.alibi import alibi_slopes
 from stepaudio.lm.step1 import Attention
 
-__all__ = ["EXACT", "GUIDED_HEAD", "GUIDED_LAYER", "ROUGH", "misplaced", "token_times"]
+__all__ = [
+    "EXACT",
+    "GUIDED_HEAD",
+    "GUIDED_LAYER",
+    "LETTERS",
+    "ROUGH",
+    "misplaced",
+    "token_times",
+]
 
 #: The head that learns to follow: late enough to know what it looks for, early enough to use what
 #: it finds, and of the slowest falling bias (the fourth of six heads).
 GUIDED_LAYER, GUIDED_HEAD = 2, 3
 #: How far, in units, it may look beside the right place: changes of real voices keep the time scale
-#: exactly, another synthetic reading of the words only roughly; and letters have no exact times.
-EXACT, ROUGH = 0.6, 2.0
+#: exactly, another synthetic reading of the words only roughly; of letters the times of their words
+#: are known.
+EXACT, LETTERS, ROUGH = 0.6, 1.0, 2.0
 
 
 def token_times(tokens: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from recipes.nano.codes import Codes
 from recipes.nano.data.features import Features
 from recipes.nano.data.words import Word, timed_words
-from recipes.nano.guidance import EXACT, ROUGH, token_times
+from recipes.nano.guidance import EXACT, LETTERS, ROUGH, token_times
 from recipes.nano.lm_pairs import SHORTEST, Pair, pairs_of, sentence
 from recipes.nano.prefetch import Batch
 from stepaudio.cutting import join_codes
@@ -247,7 +247,9 @@ class Rows:
             if voice == place or self._row(voice)["text"] == row["text"]:
                 continue
             said = self._stretch(place, rng, longest)
-            sample = self._stretch(voice, rng, round(MISSING + (VOICE - MISSING) * rng.random() ** 3))
+            sample = self._stretch(
+                voice, rng, round(MISSING + (VOICE - MISSING) * rng.random() ** 3)
+            )
             if said is None or sample is None:
                 continue
             target = self.codes[place[0]].tokens(place[1], said.start, said.units)
@@ -258,7 +260,7 @@ class Rows:
             if said.words:
                 wanted = token_times(torch.arange(len(answer))).float()
             times = letter_times(self.text, prompt, said)
-            return self._finished(prompt, answer, times, wanted, ROUGH)
+            return self._finished(prompt, answer, times, wanted, LETTERS)
 
     def alike(self, rng: np.random.Generator, longest: int, tokens: int) -> list[Row]:
         """Rows of about one length that fill ``tokens`` positions, the longest first.

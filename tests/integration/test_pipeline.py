@@ -414,7 +414,7 @@ def test_speech(speaker: TTSPipeline) -> None:
 
 
 def test_speech_can_be_guided(speaker: TTSPipeline) -> None:
-    """Away from the same voice with nothing to say: no different batched, or as a stream."""
+    """Away from letters in disorder: no different batched, or as a stream."""
     voice = speaker.voice_prompt(debug.speech(), TEXT)
     how: dict[str, Any] = {"voice": voice, "policy": "research"}
     guided = TTSPipeline(speaker.parts, defaults=replace(debug.DEFAULTS, guidance_text=1.0))
@@ -426,8 +426,8 @@ def test_speech_can_be_guided(speaker: TTSPipeline) -> None:
     for _ in stream:
         pass
     assert same_tokens(stream.result.tokens, result.tokens)
-    # What is said without words is nothing to keep away from where nothing is said.
-    assert_same(guided.speak(".", seed=1, **how), speaker.speak(".", seed=1, **how), atol=1e-4)
+    # One letter is always in order.
+    assert_same(guided.speak("a", seed=1, **how), speaker.speak("a", seed=1, **how), atol=1e-4)
 
 
 def test_save_and_load(pipe: EditPipeline, sound: Audio, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from stepaudio.cutting import (
     join_codes,
     join_parts,
     share_words,
+    shuffle_letters,
     sound_units,
     voice_stretch,
 )
@@ -185,3 +186,23 @@ def test_units_are_never_promised_in_vain(lead: float) -> None:
     trimmed = len(prepare_for_tokens(audio.samples, 22050)) // 1920
     assert trimmed - 4 <= sound_units(audio, SPEC) <= trimmed
     assert sound_units(audio, SPEC) * UNIT <= 10.0 - lead + UNIT
+
+
+@given(st.text(max_size=40))
+def test_letters_in_disorder_are_the_same_letters(text: str) -> None:
+    mixed = shuffle_letters(text)
+    assert sorted(mixed) == sorted(text)
+    assert shuffle_letters(text) == mixed
+    for one, other in zip(text, mixed, strict=True):
+        assert one.isalnum() == other.isalnum()
+        assert one.isalnum() or one == other
+
+
+def test_letters_in_disorder_say_nothing() -> None:
+    text = "[Sichuanese] See you tomorrow."
+    mixed = shuffle_letters(text)
+    assert mixed.startswith("[Sichuanese] ")
+    assert mixed.endswith(".")
+    assert [len(word) for word in mixed.split()] == [12, 3, 3, 9]
+    assert not set(mixed.split()[1:]) & set(text.split()[1:])
+    assert shuffle_letters("\u4f60\u597d\uff0c\u660e\u5929\u89c1")[2] == "\uff0c"
