@@ -156,7 +156,7 @@ class Rows:
         )
 
     def draw(self, rng: np.random.Generator, longest: int) -> Row:
-        """One row, of a source (or a voice and a target) no longer than ``longest`` units."""
+        """One row, of a source, or words to be spoken, no longer than ``longest`` units."""
         if rng.random() < self.speech:
             return self.draw_speech(rng, longest)
         return self.draw_edit(rng, longest)
@@ -247,9 +247,8 @@ class Rows:
             if voice == place or self._row(voice)["text"] == row["text"]:
                 continue
             said = self._stretch(place, rng, longest)
-            sample = self._stretch(
-                voice, rng, round(MISSING + (VOICE - MISSING) * rng.random() ** 3)
-            )
+            spread = max(0, min(VOICE, 2 * longest) - MISSING)
+            sample = self._stretch(voice, rng, MISSING + round(spread * rng.random() ** 3))
             if said is None or sample is None:
                 continue
             target = self.codes[place[0]].tokens(place[1], said.start, said.units)

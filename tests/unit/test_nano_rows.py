@@ -243,7 +243,11 @@ def test_speech_rows_ask_for_words_in_the_voice_of_another_recording(
         said = prompt.split("human\n")[-1].split("<|EOT|>")[0]
         sample = prompt.split("speaker prompt text: \n")[1].split("\n")[0]
         texts.add(said)
-        assert {said, sample} == {"one two three", "four five"}
+        # Of the voice a stretch is enough.
+        if said == "four five":
+            assert sample in "one two three"
+        else:
+            assert (said, sample) == ("one two three", "four five")
         places = drawn.times.isfinite()
         assert places.any() == (said == "one two three") == drawn.wanted.isfinite().all()
         if places.any():
