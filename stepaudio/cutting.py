@@ -6,7 +6,6 @@ of their length. Up to :data:`WHOLE_SECONDS` nothing is cut.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import accumulate, pairwise
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from stepaudio.audio import Audio
+from stepaudio.edits import DIALECT_TAGS
 from stepaudio.tokenizers.preprocess import LEAD, TOKEN_RATE, sound_bounds
 from stepaudio.types import SpeechTokens, TokenSpec
 
@@ -170,8 +170,8 @@ def shuffle_units(tokens: SpeechTokens) -> SpeechTokens:
     Returns:
         Their units in another order, always the same for so many units.
     """
-    spec, generator = tokens.spec, torch.Generator().manual_seed(0)
-    order = torch.randperm(tokens.num_units, generator=generator).to(tokens.linguistic.device)
+    spec = tokens.spec
+    order = _disorder(tokens.num_units).to(tokens.linguistic.device)
     linguistic, semantic = (
         codes.view(-1, stream.per_unit)[order].flatten()
         for codes, stream in (
@@ -186,18 +186,21 @@ def shuffle_letters(text: str) -> str:
     """A text with its letters in disorder: as long, and nobody could read it.
 
     Args:
-        text: in any script; a tag in brackets at its beginning stays.
+        text: in any script; one of :data:`~stepaudio.edits.DIALECT_TAGS` at its beginning stays.
 
     Returns:
         Words of the same lengths, always the same for the same text.
     """
-    found = re.match(r"\s*\[[^\]]*\]", text)
-    tag = found.group() if found else ""
-    rest = text[len(tag) :]
+    tag = next((tag for tag in DIALECT_TAGS if text.startswith(tag)), "")
+    rest = text.removeprefix(tag)
     letters = [letter for letter in rest if letter.isalnum()]
-    order = torch.randperm(len(letters), generator=torch.Generator().manual_seed(0)).tolist()
-    mixed = iter([letters[n] for n in order])
+    mixed = (letters[n] for n in _disorder(len(letters)).tolist())
     return tag + "".join(next(mixed) if letter.isalnum() else letter for letter in rest)
+
+
+def _disorder(count: int) -> Tensor:
+    """``[count]`` places, always in the same other order."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))
 
 
 def split_words(text: str) -> tuple[list[str], str]:

@@ -138,15 +138,8 @@ class TTSPipeline(Pipeline):
         allowed = self._permit(policy, consent, None, voice)
         prompts = self._prompts(texts, voice, voice_text)
         limits = [how.max_new_tokens] * len(texts)
-        outputs, reasons = write_codes(
-            self.parts.lm,
-            prompts,
-            limits,
-            how,
-            seeds,
-            run,
-            self._contrasts(voice, voice_text, texts),
-        )
+        contrasts = self._contrasts(texts, voice, voice_text)
+        outputs, reasons = write_codes(self.parts.lm, prompts, limits, how, seeds, run, contrasts)
         voices = [voice] * len(texts)
         sounds = self._render(outputs, voices, seeds, run, steps, guidance)
         timings = run.share(len(texts))
@@ -248,7 +241,7 @@ class TTSPipeline(Pipeline):
         voice = self._heard(voice, voice_text, run)
         allowed = self._permit(policy, consent, None, voice)
         (prompt,) = self._prompts([text], voice, voice_text)
-        (contrasts,) = self._contrasts(voice, voice_text, [text])
+        (contrasts,) = self._contrasts([text], voice, voice_text)
         limit = sampling.max_new_tokens
         spoken = yield from self._speak(
             prompt, limit, voice, sampling, seed, run, steps, guidance, contrasts
@@ -291,7 +284,7 @@ class TTSPipeline(Pipeline):
         return prompts
 
     def _contrasts(
-        self, voice: VoicePrompt, voice_text: str, texts: Sequence[str]
+        self, texts: Sequence[str], voice: VoicePrompt, voice_text: str
     ) -> list[list[Contrast]]:
         """The same voice with the letters in disorder, for each of the texts."""
         weight = self.defaults.guidance_text

@@ -32,9 +32,9 @@ __all__ = ["Row", "Rows", "Stretch", "letter_times"]
 TEXT_VOCABULARY = 1000
 #: Seconds of a unit, and units of the longest recording taken whole.
 UNIT, LONGEST = 0.12, 80
-#: Units of the longest voice that words are spoken in; short ones are likelier, since what is
-#: learned from a voice is in its first seconds.
-VOICE = 110
+#: Units of the shortest and of the longest voice that words are spoken in; short ones are
+#: likelier, since what is learned from a voice is in its first seconds.
+VOICE = 12, 110
 #: Recordings are joined until at most so many units are missing from the length asked for.
 MISSING = 12
 #: Batches drawn together, to be parted by length: rows of all lengths at once left a third of the
@@ -247,8 +247,9 @@ class Rows:
             if voice == place or self._row(voice)["text"] == row["text"]:
                 continue
             said = self._stretch(place, rng, longest)
-            spread = max(0, min(VOICE, 2 * longest) - MISSING)
-            sample = self._stretch(voice, rng, MISSING + round(spread * rng.random() ** 3))
+            least, most = VOICE
+            more = max(0, min(most, 2 * longest) - least)
+            sample = self._stretch(voice, rng, least + round(more * rng.random() ** 3))
             if said is None or sample is None:
                 continue
             target = self.codes[place[0]].tokens(place[1], said.start, said.units)
