@@ -13,7 +13,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
+from typing import Any, ClassVar, TypeVar
 
 import safetensors
 import safetensors.torch
@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from typing_extensions import Self
 
-from stepaudio.errors import CheckpointError, OutputExistsError
+from stepaudio.configs import build_config
+from stepaudio.errors import CheckpointError, ConfigError, OutputExistsError
 
 __all__ = [
     "Pretrained",
@@ -416,7 +417,7 @@ class Uninitialized(TorchFunctionMode):
 
 
 def config_from_dict(config_class: type[T], values: Mapping[str, Any], source: object) -> T:
-    """Build a frozen config from plain JSON values, lists becoming tuples.
+    """Build the frozen config of a model or file from plain JSON values.
 
     Args:
         config_class: the dataclass.
@@ -427,27 +428,13 @@ def config_from_dict(config_class: type[T], values: Mapping[str, Any], source: o
         The config.
 
     Raises:
-        CheckpointError: unknown or missing fields, or values the config refuses.
+        CheckpointError: unknown or missing fields, values of another type or that the config
+            refuses.
     """
-    known = {f.name: f for f in dataclasses.fields(config_class)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise CheckpointError(f"{source}: unknown settings {unknown} for {config_class.__name__}")
-    hints = get_type_hints(config_class)
-
-    def convert(name: str, value: Any) -> Any:
-        hint = hints[name]
-        if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
-            return config_from_dict(hint, value, source)  # type: ignore[arg-type]
-        kind = get_args(hint)[-1] if get_args(hint) else None  # of the values of a mapping
-        if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
-            return {key: config_from_dict(kind, v, source) for key, v in value.items()}
-        return _tuples(value)
-
     try:
-        return config_class(**{name: convert(name, value) for name, value in values.items()})
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{source}: {error}") from error
+        return build_config(config_class, values, str(source))
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def load_strict(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
@@ -483,7 +470,3 @@ def _check_names(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
         raise CheckpointError(
             f"{source} does not fit {type(model).__name__}; {'; '.join(problems)}"
         )
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

@@ -8,18 +8,18 @@ file may hold: numbers, strings, booleans, literals, tuples, tables for nested d
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import sys
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from stepaudio.configs import build_config, options_of
 from stepaudio.errors import ConfigError, MissingExtraError
 
-__all__ = ["TrainingConfig", "build_config", "load_config"]
+__all__ = ["TrainingConfig", "load_config"]
 
 C = TypeVar("C")
 
@@ -117,39 +117,24 @@ def load_config(config_class: type[C], path: str | Path | None, overrides: Seque
             place = place.setdefault(table, {})
             if not isinstance(place, dict):
                 raise ConfigError(f"--set {override!r}: {table} is not a table")
-        place[key] = _Text(text.strip())
+        place[key] = _typed(text.strip(), _options_at(config_class, [*tables, key]))
     return build_config(config_class, values, source)
 
 
-def build_config(config_class: type[C], values: Mapping[str, Any], source: str) -> C:
-    """Build a config from plain values, checking each type.
-
-    Args:
-        config_class: a dataclass.
-        values: by name; tables for nested dataclasses.
-        source: named in errors.
-
-    Returns:
-        The config.
-
-    Raises:
-        ConfigError: a setting is unknown, missing or wrong; the message suggests the nearest.
-    """
-    fields = {f.name: f for f in dataclasses.fields(config_class)}  # type: ignore[arg-type]
-    for name in values:
-        if name not in fields:
-            near = difflib.get_close_matches(name, fields, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(fields)}"
-            raise ConfigError(f"{source}: unknown setting {name!r}; {hint}")
-    for name, field in fields.items():
-        if name not in values and field.default is field.default_factory is dataclasses.MISSING:
-            raise ConfigError(f"{source}: {name!r} is not set; add it to the file or use --set")
-    hints = get_type_hints(config_class)
-    return config_class(**{k: _convert(hints[k], v, k, source) for k, v in values.items()})
-
-
-class _Text(str):
-    """A value as typed on the command line, whose type is not known yet."""
+def _options_at(config_class: type[Any], names: Sequence[str]) -> tuple[Any, ...]:
+    """The types that the setting under ``table, …, key`` may have; none if there is no such one."""
+    options: tuple[Any, ...] = (config_class,)
+    for name in names:
+        inner: Any = None
+        for option in options:
+            if dataclasses.is_dataclass(option):
+                inner = get_type_hints(option).get(name)
+            elif get_origin(option) in (dict, Mapping):
+                inner = get_args(option)[1]
+        if inner is None:
+            return ()
+        options = options_of(inner)
+    return options
 
 
 def _parse_toml(text: str) -> dict[str, Any]:
@@ -167,56 +152,14 @@ def _parse_toml(text: str) -> dict[str, Any]:
     return parsed
 
 
-def _convert(hint: Any, value: Any, name: str, source: str) -> Any:
-    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    if isinstance(value, _Text):
-        value = _typed(value, options)
-    for option in options:
-        try:
-            return _as(option, value, name, source)
-        except TypeError:
-            continue
-    wanted = " or ".join(_named(option) for option in options)
-    raise ConfigError(f"{source}: {name} must be {wanted}, not {value!r}")
-
-
-def _typed(text: _Text, options: Sequence[Any]) -> Any:
+def _typed(text: str, options: Sequence[Any]) -> Any:
     if text.lower() == "none" and types.NoneType in options:
         return None
     try:
         parsed = _parse_toml(f"value = {text}")
     except ValueError:
-        return str(text)
+        return text
     if set(parsed) != {"value"}:
-        return str(text)
+        return text
     keep = str in options and not isinstance(parsed["value"], str)
-    return str(text) if keep else parsed["value"]
-
-
-def _as(hint: Any, value: Any, name: str, source: str) -> Any:
-    """``value`` as ``hint``; TypeError if it is something else."""
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if hint in (int, str, bool, types.NoneType) and type(value) is hint:
-        return value
-    if get_origin(hint) is Literal and value in get_args(hint):
-        return value
-    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
-        return build_config(hint, value, f"{source}, [{name}]")  # type: ignore[arg-type]
-    if get_origin(hint) is tuple and isinstance(value, list | tuple):
-        parts = get_args(hint)
-        each = parts[:1] * len(value) if parts[-1] is Ellipsis else parts
-        if len(each) == len(value):
-            return tuple(_as(h, v, name, source) for h, v in zip(each, value, strict=True))
-    if get_origin(hint) is dict and isinstance(value, Mapping):
-        part = get_args(hint)[1]
-        return {k: _convert(part, v, f"{name}.{k}", source) for k, v in value.items()}
-    raise TypeError
-
-
-def _named(hint: Any) -> str:
-    if get_origin(hint) is Literal:
-        return " or ".join(repr(value) for value in get_args(hint))
-    if hint is types.NoneType:
-        return "none"
-    return "a table" if dataclasses.is_dataclass(hint) else str(getattr(hint, "__name__", hint))
+    return text if keep else parsed["value"]

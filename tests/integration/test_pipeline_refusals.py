@@ -308,7 +308,7 @@ def test_loading_errors(pipe: EditPipeline, tmp_path: Path, monkeypatch) -> None
     with pytest.raises(CheckpointError, match="format 2"):
         EditPipeline.from_pretrained(folder)
     rewrite(defaults={"speed": 2})
-    with pytest.raises(CheckpointError, match="unknown settings"):
+    with pytest.raises(CheckpointError, match="unknown setting"):
         EditPipeline.from_pretrained(folder)
     rewrite(parts={**manifest["parts"], "vocoder": "step1"})
     with pytest.raises(CheckpointError):

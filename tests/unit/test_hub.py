@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,20 @@ def test_each_tensor_can_be_stored_in_a_type_of_its_own(tmp_path: Path) -> None:
     again = Probe.from_pretrained(tmp_path)
     assert again.one.weight.dtype == torch.float32
     assert torch.equal(again.one.weight, model.one.weight.to(narrow).float())
+
+
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        ('{"size": "4"}', "size must be int, not '4'"),
+        ('{"size": 4.5}', "size must be int, not 4.5"),
+        ('{"sise": 4}', "unknown setting 'sise'; did you mean 'size'?"),
+    ],
+)
+def test_a_config_that_does_not_fit_names_its_folder_and_setting(
+    config: str, complaint: str, tmp_path: Path
+) -> None:
+    Probe(ProbeConfig()).save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(CheckpointError, match=re.escape(f"{tmp_path}: {complaint}")):
+        Probe.from_pretrained(tmp_path)
