@@ -15,10 +15,7 @@ import torch
 from torch import Tensor
 
 from stepaudio.audio import Audio
-from stepaudio.cutting import (
-    join_codes,
-    join_parts,
-)
+from stepaudio.cutting import join_codes, join_parts
 from stepaudio.edit_prompts import EditPrompts, EditRow, Job, Settings
 from stepaudio.edits import Edit
 from stepaudio.errors import EditError
@@ -30,14 +27,12 @@ from stepaudio.result import EditResult, Run
 from stepaudio.seeds import derive_seed
 from stepaudio.sound_places import sound_stretch
 from stepaudio.spans import Cut, find_cut, splice
-from stepaudio.synthesis import check_duration, check_settings
+from stepaudio.streaming import CodeStream
+from stepaudio.synthesis import ROWS_TOGETHER, check_duration, check_settings, outcome
 from stepaudio.types import SamplingParams, SpeechTokens, StopReason, VoicePrompt
 from stepaudio.voice import with_timbre
 
 __all__ = ["EditPasses", "pass_seed"]
-
-# Parts written together, times draws: what the attention remembers of each takes memory.
-_ROWS_TOGETHER = 16
 
 
 class _Ready(NamedTuple):
@@ -236,8 +231,8 @@ class EditPasses(Pipeline):
         seeds = [job.seed for job in jobs]
         rows = [row for one in ready for row in one.rows]
         written: list[tuple[SpeechTokens, StopReason]] = []
-        for first in range(0, len(rows), _ROWS_TOGETHER):
-            some = rows[first : first + _ROWS_TOGETHER]
+        for first in range(0, len(rows), ROWS_TOGETHER):
+            some = rows[first : first + ROWS_TOGETHER]
             found = write_edits(
                 self.parts.lm,
                 [row.prompt for row in some],
@@ -264,7 +259,7 @@ class EditPasses(Pipeline):
                     tokens=join_codes(codes[i]),
                     text=job.edit.text or job.text,
                     edits=(job.edit,),
-                    stop_reason=next((stop for _, stop in outputs[i] if stop != "end"), "end"),
+                    stop_reason=outcome(stop for _, stop in outputs[i]),
                     seed=job.seed,
                     timings={},
                     length_ratio=None,
@@ -337,16 +332,22 @@ class EditPasses(Pipeline):
             )
         (ready,), _ = self._prepare([job], settings, run, in_parts=False)
         (row,) = ready.rows
-        spoken = yield from self._speak(
+        codes = CodeStream(
+            self.parts.lm,
             row.prompt,
             row.limit,
-            self._spoken_in(ready, job),
             settings.sampling,
+            job.seed,
+            run,
+            row.contrasts,
+        )
+        spoken = yield from self._speak(
+            [codes],
+            self._spoken_in(ready, job),
             job.seed,
             run,
             settings.steps,
             settings.guidance,
-            row.contrasts,
         )
         return EditResult(
             audio=spoken.audio,

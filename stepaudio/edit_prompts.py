@@ -14,7 +14,7 @@ from stepaudio.edits import Edit
 from stepaudio.parts import Defaults, Parts
 from stepaudio.prompts import encode_edit_prompt
 from stepaudio.redraw import Lengths
-from stepaudio.seeds import derive_seed
+from stepaudio.seeds import part_seed
 from stepaudio.synthesis import check_room
 from stepaudio.tokenizers.interleave import to_text
 from stepaudio.types import Contrast, SamplingParams, SpeechTokens, VoicePrompt
@@ -124,11 +124,7 @@ class EditPrompts:
                 parts, texts = [part.tokens for part in found], shared
         return [
             self._row(
-                replace(
-                    job,
-                    text=text,
-                    seed=derive_seed(job.seed, f"part {number}") if number else job.seed,
-                ),
+                replace(job, text=text, seed=part_seed(job.seed, number)),
                 part,
                 settings,
             )

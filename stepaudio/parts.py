@@ -127,8 +127,9 @@ class Defaults:
         part_seconds: recordings longer than this are edited in parts, cut at pauses and written
             together, each drawn and kept by itself: a small model does not lose its place in a
             short one. Of one that sounds are put in, only the stretch around them is edited (see
-            :mod:`stepaudio.sound_places`), and the rest stays as it is, sample for sample. A stream
-            is written as a whole. None writes everything as a whole.
+            :mod:`stepaudio.sound_places`), and the rest stays as it is, sample for sample. An edit
+            that is streamed is written as a whole. Texts that take longer to say are spoken in
+            parts likewise (see :mod:`stepaudio.sentences`). None writes everything as a whole.
         guidance_words: of the language model, how far to keep away from what it would write if the
             recording were in disorder (see :mod:`stepaudio.lm.guidance`): 0 is not at all, and more
             keeps more of the words. A model that cannot be guided, such as one behind a server, is

@@ -43,7 +43,7 @@ from stepaudio.safety.weights import sampled_digest
 from stepaudio.seeds import choose_seeds
 from stepaudio.streaming import CodeStream, Spoken, speak_codes
 from stepaudio.synthesis import check_duration, check_settings, render, render_parts
-from stepaudio.types import Contrast, SamplingParams, SpeechTokens, VoicePrompt
+from stepaudio.types import SpeechTokens, VoicePrompt
 from stepaudio.voice import check_voice, embed_voice, make_voice
 
 __all__ = ["Pipeline"]
@@ -440,6 +440,7 @@ class Pipeline:
         run: Run,
         steps: int | None,
         guidance: float | None,
+        pauses: Sequence[float] | None = None,
     ) -> Audio:
         return render_parts(
             self.parts.flow,
@@ -451,23 +452,22 @@ class Pipeline:
             watermarker=self.watermarker,
             steps=self.defaults.steps if steps is None else steps,
             guidance=self.defaults.guidance if guidance is None else guidance,
+            pauses=pauses,
         )
 
     def _speak(
         self,
-        prompt: Sequence[int],
-        limit: int,
+        codes: Sequence[CodeStream],
         voice: VoicePrompt,
-        sampling: SamplingParams,
         seed: int,
         run: Run,
         steps: int | None,
         guidance: float | None,
-        contrasts: Sequence[Contrast] = (),
+        pauses: Sequence[float] | None = None,
     ) -> Generator[Audio, None, Spoken]:
         """Write and speak at the same time."""
         return speak_codes(
-            CodeStream(self.parts.lm, prompt, limit, sampling, seed, run, contrasts),
+            codes,
             self.parts.flow,
             self.parts.vocoder,
             voice,
@@ -476,6 +476,7 @@ class Pipeline:
             watermarker=self.watermarker,
             steps=self.defaults.steps if steps is None else steps,
             guidance=self.defaults.guidance if guidance is None else guidance,
+            pauses=pauses,
         )
 
 

@@ -6,23 +6,31 @@ The voice is the prompt of the language model and of the decoder alike.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from itertools import islice
 from typing import overload
 
 import torch
 
 from stepaudio.audio import Audio, AudioSource
-from stepaudio.cutting import shuffle_letters
+from stepaudio.cutting import join_codes, shuffle_letters
 from stepaudio.errors import PromptError
 from stepaudio.pipeline_base import Pipeline
 from stepaudio.prompts import encode_clone_prompt
 from stepaudio.result import Cancel, EditResult, Progress, Run
 from stepaudio.safety.consent import ConsentRecord
 from stepaudio.safety.policy import PolicyName, SafetyPolicy
-from stepaudio.seeds import choose_seeds
-from stepaudio.streaming import AudioStream
-from stepaudio.synthesis import check_room, check_settings, write_codes
+from stepaudio.seeds import choose_seeds, part_seed
+from stepaudio.sentences import TextPart, split_text
+from stepaudio.streaming import AudioStream, CodeStream
+from stepaudio.synthesis import (
+    ROWS_TOGETHER,
+    check_room,
+    check_settings,
+    outcome,
+    write_codes,
+)
 from stepaudio.tokenizers.interleave import to_text
-from stepaudio.types import Contrast, SamplingParams, VoicePrompt
+from stepaudio.types import Contrast, SamplingParams, SpeechTokens, StopReason, VoicePrompt
 
 __all__ = ["TTSPipeline"]
 
@@ -92,6 +100,11 @@ class TTSPipeline(Pipeline):
     ) -> EditResult | list[EditResult]:
         """Say something, or a list of things as a batch.
 
+        A text that takes longer than the model's :attr:`~stepaudio.parts.Defaults.part_seconds` is
+        spoken in parts, cut where sentences or clauses end, with a pause after each
+        (:mod:`stepaudio.sentences`); the codes of the result are those of the parts, without the
+        pauses.
+
         Args:
             text: what to say; may begin with one of :data:`stepaudio.edits.DIALECT_TAGS`.
             voice: from :meth:`voice_prompt` or a file, or a recording of the voice.
@@ -136,20 +149,18 @@ class TTSPipeline(Pipeline):
         run = Run(cancel, progress)
         voice = self._heard(voice, voice_text, run)
         allowed = self._permit(policy, consent, None, voice)
-        prompts = self._prompts(texts, voice, voice_text)
-        limits = [how.max_new_tokens] * len(texts)
-        contrasts = self._contrasts(texts, voice, voice_text)
-        outputs, reasons = write_codes(self.parts.lm, prompts, limits, how, seeds, run, contrasts)
-        voices = [voice] * len(texts)
-        sounds = self._render(outputs, voices, seeds, run, steps, guidance)
+        cut = [split_text(words, self.defaults.part_seconds) for words in texts]
+        written = self._write(cut, voice, voice_text, how, seeds, run)
+        codes = [[tokens for tokens, _ in one] for one in written]
+        sounds = self._spoken(codes, cut, voice, seeds, run, steps, guidance)
         timings = run.share(len(texts))
         results = [
             EditResult(
                 audio=sounds[i],
-                tokens=outputs[i],
+                tokens=join_codes(codes[i]),
                 text=words,
                 edits=(),
-                stop_reason=reasons[i],
+                stop_reason=outcome(reason for _, reason in written[i]),
                 seed=seeds[i],
                 timings=timings,
                 length_ratio=None,
@@ -177,6 +188,8 @@ class TTSPipeline(Pipeline):
         progress: Progress | None = None,
     ) -> AudioStream:
         """Say something and hear it while the language model still writes.
+
+        A long text is spoken part by part, as :meth:`speak` does.
 
         With the same seed the codes are those of :meth:`speak`. The sound differs a little, because
         the flow decoder cannot look further ahead than one unit; see
@@ -240,12 +253,24 @@ class TTSPipeline(Pipeline):
     ) -> Generator[Audio, None, EditResult]:
         voice = self._heard(voice, voice_text, run)
         allowed = self._permit(policy, consent, None, voice)
-        (prompt,) = self._prompts([text], voice, voice_text)
-        (contrasts,) = self._contrasts([text], voice, voice_text)
-        limit = sampling.max_new_tokens
-        spoken = yield from self._speak(
-            prompt, limit, voice, sampling, seed, run, steps, guidance, contrasts
-        )
+        parts = split_text(text, self.defaults.part_seconds)
+        texts = [part.text for part in parts]
+        prompts = self._prompts(texts, voice, voice_text)
+        contrasts = self._contrasts(texts, voice, voice_text)
+        codes = [
+            CodeStream(
+                self.parts.lm,
+                prompt,
+                sampling.max_new_tokens,
+                sampling,
+                part_seed(seed, number),
+                run,
+                contrasts[number],
+            )
+            for number, prompt in enumerate(prompts)
+        ]
+        pauses = [part.pause for part in parts]
+        spoken = yield from self._speak(codes, voice, seed, run, steps, guidance, pauses)
         result = EditResult(
             audio=spoken.audio,
             tokens=spoken.tokens,
@@ -264,6 +289,62 @@ class TTSPipeline(Pipeline):
             if isinstance(voice, VoicePrompt):
                 return self._checked(voice)
             return self.voice_prompt(voice, voice_text)
+
+    def _write(
+        self,
+        cut: Sequence[Sequence[TextPart]],
+        voice: VoicePrompt,
+        voice_text: str,
+        sampling: SamplingParams,
+        seeds: Sequence[int],
+        run: Run,
+    ) -> list[list[tuple[SpeechTokens, StopReason]]]:
+        """Codes of every part of every text, and why each ended."""
+        texts = [part.text for parts in cut for part in parts]
+        each = [
+            part_seed(seed, number)
+            for parts, seed in zip(cut, seeds, strict=True)
+            for number in range(len(parts))
+        ]
+        prompts = self._prompts(texts, voice, voice_text)
+        contrasts = self._contrasts(texts, voice, voice_text)
+        written: list[tuple[SpeechTokens, StopReason]] = []
+        for first in range(0, len(texts), ROWS_TOGETHER):
+            some = slice(first, first + ROWS_TOGETHER)
+            limits = [sampling.max_new_tokens] * len(prompts[some])
+            found = write_codes(
+                self.parts.lm, prompts[some], limits, sampling, each[some], run, contrasts[some]
+            )
+            written += zip(*found, strict=True)
+        left = iter(written)
+        return [list(islice(left, len(parts))) for parts in cut]
+
+    def _spoken(
+        self,
+        codes: Sequence[list[SpeechTokens]],
+        cut: Sequence[Sequence[TextPart]],
+        voice: VoicePrompt,
+        seeds: Sequence[int],
+        run: Run,
+        steps: int | None,
+        guidance: float | None,
+    ) -> list[Audio]:
+        """Texts of one part together, those of several part by part with their pauses."""
+        whole = [i for i, parts in enumerate(codes) if len(parts) == 1]
+        sounds = self._render(
+            [codes[i][0] for i in whole],
+            [voice] * len(whole),
+            [seeds[i] for i in whole],
+            run,
+            steps,
+            guidance,
+        )
+        found = dict(zip(whole, sounds, strict=True))
+        for i, parts in enumerate(codes):
+            if i not in found:
+                voices, pauses = [voice] * len(parts), [part.pause for part in cut[i]]
+                found[i] = self._render_parts(parts, voices, seeds[i], run, steps, guidance, pauses)
+        return [found[i] for i in range(len(codes))]
 
     def _prompts(
         self, texts: Sequence[str], voice: VoicePrompt, voice_text: str

@@ -16,7 +16,7 @@ import torch
 
 from stepaudio.errors import EditError
 
-__all__ = ["choose_seeds", "derive_seed", "fresh_seed", "scoped_seed", "seeded"]
+__all__ = ["choose_seeds", "derive_seed", "fresh_seed", "part_seed", "scoped_seed", "seeded"]
 
 # Integers up to here survive a round trip through JSON in every language.
 _LARGEST = 1 << 53
@@ -76,6 +76,19 @@ def derive_seed(seed: int, name: str) -> int:
     """
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def part_seed(seed: int, number: int) -> int:
+    """Seed of a part of a long recording or text: the run's own for the first.
+
+    Args:
+        seed: of the run.
+        number: of the part, from 0.
+
+    Returns:
+        The seed.
+    """
+    return derive_seed(seed, f"part {number}") if number else seed
 
 
 def seeded(seed: int, name: str) -> torch.Generator:

@@ -14,9 +14,11 @@ from types import TracebackType
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 from typing_extensions import Self
 
 from stepaudio.audio import Audio
+from stepaudio.cutting import join_codes
 from stepaudio.decoder.early import stream_early
 from stepaudio.errors import CancelledError, EditError
 from stepaudio.interfaces import FlowDecoder, SpeechLM, Vocoder
@@ -24,7 +26,7 @@ from stepaudio.offload import working
 from stepaudio.result import EditResult, Run
 from stepaudio.safety.watermark import Watermarker
 from stepaudio.seeds import seeded
-from stepaudio.synthesis import finished, joined, near, read_codes
+from stepaudio.synthesis import finished, joined, near, outcome, read_codes, silence
 from stepaudio.types import Contrast, SamplingParams, SpeechTokens, StopReason, VoicePrompt
 
 __all__ = ["AudioStream", "CodeStream", "Spoken", "speak_codes"]
@@ -185,16 +187,12 @@ class CodeStream:
     @property
     def tokens(self) -> SpeechTokens:
         """All units so far as one; there must be some."""
-        return SpeechTokens(
-            torch.cat([unit.linguistic for unit in self.units]),
-            torch.cat([unit.semantic for unit in self.units]),
-            self.lm.spec.tokens,
-        )
+        return join_codes(self.units)
 
 
 @torch.no_grad()
 def speak_codes(
-    codes: CodeStream,
+    codes: Sequence[CodeStream],
     flow: FlowDecoder,
     vocoder: Vocoder,
     voice: VoicePrompt,
@@ -204,6 +202,7 @@ def speak_codes(
     watermarker: Watermarker | None,
     steps: int | None = None,
     guidance: float | None = None,
+    pauses: Sequence[float] | None = None,
 ) -> Generator[Audio, None, Spoken]:
     """Speak codes as they are written.
 
@@ -211,7 +210,7 @@ def speak_codes(
     decoder could not know yet.
 
     Args:
-        codes: not begun.
+        codes: of one part of what is said after the other, not begun, all by the same model.
         flow: the flow decoder.
         vocoder: the vocoder.
         voice: to speak in.
@@ -220,6 +219,7 @@ def speak_codes(
         watermarker: marks the sound before it is given away; None leaves it unmarked.
         steps: solver steps of the flow.
         guidance: guidance rate of the flow.
+        pauses: seconds of silence after each part; None puts none in.
 
     Returns:
         A generator of consecutive pieces of the recording, at the vocoder's rate, which in the end
@@ -233,22 +233,22 @@ def speak_codes(
     sounds: list[Audio] = []
     with ExitStack() as stages:
         # A stream goes to and fro between them.
-        stages.enter_context(working(codes.lm, flow, vocoder))
-        units = stages.enter_context(closing(codes.write()))
-        mels = stages.enter_context(
-            closing(
-                run.follow(
-                    "decode",
-                    flow.stream(
-                        units,
-                        voice,
-                        steps=steps,
-                        guidance=guidance,
-                        generator=seeded(seed, "flow"),
-                    ),
-                )
-            )
-        )
+        stages.enter_context(working(codes[0].lm, flow, vocoder))
+        noise = seeded(seed, "flow")
+
+        def decoded() -> Generator[Tensor, None, None]:
+            for number, part in enumerate(codes):
+                with closing(part.write()) as units:
+                    mels = flow.stream(
+                        units, voice, steps=steps, guidance=guidance, generator=noise
+                    )
+                    with closing(run.follow("decode", mels)) as followed:
+                        for mel in followed:
+                            yield mel
+                if pauses is not None:
+                    yield from silence(pauses[number], mel, flow.spec.mel)
+
+        mels = stages.enter_context(closing(decoded()))
         waves = stages.enter_context(
             closing(
                 run.follow(
@@ -264,4 +264,5 @@ def speak_codes(
         for sound in finished(waves, vocoder, watermarker, seed):
             sounds.append(sound)
             yield sound
-    return Spoken(joined(sounds), codes.tokens, codes.reason)
+    tokens = join_codes([part.tokens for part in codes])
+    return Spoken(joined(sounds), tokens, outcome(part.reason for part in codes))

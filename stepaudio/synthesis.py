@@ -26,6 +26,7 @@ from stepaudio.tokenizers.interleave import deinterleave, truncate_ids
 from stepaudio.types import (
     Contrast,
     LMSpec,
+    MelSpec,
     SamplingParams,
     SpeechTokens,
     StopReason,
@@ -34,6 +35,7 @@ from stepaudio.types import (
 
 __all__ = [
     "LONGEST_SECONDS",
+    "ROWS_TOGETHER",
     "check_duration",
     "check_room",
     "check_settings",
@@ -41,9 +43,11 @@ __all__ = [
     "finished",
     "joined",
     "near",
+    "outcome",
     "read_codes",
     "render",
     "render_parts",
+    "silence",
     "write_codes",
 ]
 
@@ -51,6 +55,9 @@ __all__ = [
 #: Longest recording that is worked on in parts. What a language model reads and writes as a whole
 #: ends much earlier, at its context.
 LONGEST_SECONDS = 3600.0
+#: Parts of a text or a recording that are written together: what the attention remembers of each
+#: takes memory, and of each of its draws.
+ROWS_TOGETHER = 16
 
 
 def check_duration(audio: Audio, name: str, done: str) -> None:
@@ -230,6 +237,11 @@ def draw_codes(
     return drawn, reasons
 
 
+def outcome(reasons: Iterable[StopReason]) -> StopReason:
+    """Why the whole ended, of which every part ended by itself or was cut."""
+    return next((reason for reason in reasons if reason != "end"), "end")
+
+
 def render(
     flow: FlowDecoder,
     vocoder: Vocoder,
@@ -302,6 +314,7 @@ def render_parts(
     watermarker: Watermarker | None,
     steps: int | None = None,
     guidance: float | None = None,
+    pauses: Sequence[float] | None = None,
 ) -> Audio:
     """Speak consecutive parts of one long recording.
 
@@ -318,6 +331,7 @@ def render_parts(
         watermarker: marks the sound before it is given away; None leaves it unmarked.
         steps: solver steps of the flow.
         guidance: guidance rate of the flow.
+        pauses: seconds of silence after each part; None puts none in.
 
     Returns:
         One recording, at the vocoder's rate.
@@ -340,9 +354,27 @@ def render_parts(
                 run.check()
                 report(done)
                 yield near(mel, vocoder)
+                if pauses is not None:
+                    yield from silence(pauses[done], mel, flow.spec.mel)
 
         pieces = vocoder.stream(heard(), generator=seeded(seed, "vocoder"))
         return joined(finished(pieces, vocoder, watermarker, seed))
+
+
+def silence(seconds: float, mel: Tensor, spec: MelSpec) -> Iterator[Tensor]:
+    """A pause between two stretches of mel.
+
+    Args:
+        seconds: of it.
+        mel: ``[C, t]`` on the device, and of the type, of the stretch before.
+        spec: of the mel.
+
+    Yields:
+        ``[C, t]`` of nothing to hear; not at all where the pause is shorter than a frame.
+    """
+    frames = round(seconds * spec.frame_rate)
+    if frames:
+        yield mel.new_full((len(mel), frames), math.log(spec.log_floor))
 
 
 def finished(
