@@ -162,10 +162,11 @@ def rows(
         bool, typer.Option("--zero-shot", help="Every recording in the voice of another one.")
     ] = False,
     text: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="JSONL of prompt and completion, as text.")
+        Path | None,
+        typer.Option(metavar="FILE", help="JSONL of prompt and completion, 1:1 with sound."),
     ] = None,
     longest: Annotated[int | None, typer.Option(min=1, help="Ids of a row at most.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the voices.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the voices and of the mix with text.")] = 0,
     model: Model = None,
     evaluation: Evaluation = False,
     as_json: AsJson = False,
@@ -174,10 +175,12 @@ def rows(
     """Write chat rows of ids for training, in the prompts of the model."""
     check_target(output, force=force)
     from stepaudio.data.manifest import read_manifest
+    from stepaudio.data.mixing import one_to_one
     from stepaudio.data.pairs import read_pairs
     from stepaudio.data.rows import edit_rows, read_texts, text_row, write_rows
     from stepaudio.data.shards import TokenShards
     from stepaudio.data.zero_shot import zero_shot_rows
+    from stepaudio.errors import DataError
     from stepaudio.locate import locate
     from stepaudio.parts import load_defaults, load_part
 
@@ -197,8 +200,16 @@ def rows(
         )
         made, counts = made + speech, {**counts, "zero-shot": len(speech)}
     if text is not None:
-        written = [text_row(tokenizer, *pair) for pair in read_texts(text)]
-        made, counts = made + written, {**counts, "text": len(written)}
+        chats = [text_row(tokenizer, *pair) for pair in read_texts(text)]
+        chats = [row for row in chats if longest is None or len(row) <= longest]
+        if edits is None and not zero_shot:
+            made, counts = chats, {"text": len(chats)}
+        else:
+            try:
+                made, mixed = one_to_one(chats, made, tokenizer.token_id("<audio_0>"), seed=seed)
+            except DataError as error:
+                raise DataError(f"{text}: {error}") from error
+            counts = {**counts, **mixed}
     write_rows(output, made, force=force)
     values = {
         "command": "data rows",
@@ -208,7 +219,10 @@ def rows(
         "ids": sum(map(len, made)),
         **counts,
     }
-    tell(values, f"wrote {output}: {len(made)} rows, {values['ids']} ids", as_json)
+    line = f"wrote {output}: {len(made)} rows, {values['ids']} ids"
+    if "audio tokens" in counts:
+        line += f"; {counts['text tokens']} tokens of text to {counts['audio tokens']} of audio"
+    tell(values, line, as_json)
 
 
 def preferences(

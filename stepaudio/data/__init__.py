@@ -9,6 +9,7 @@
 - :mod:`~stepaudio.data.quadruplets`: texts and recordings with and without non-verbal sounds.
 - :mod:`~stepaudio.data.cloning`: recordings for both that nobody made.
 - :mod:`~stepaudio.data.signal_pairs`: speed, denoise and silence pairs.
+- :mod:`~stepaudio.data.digests`: names for what a recording is made from.
 - :mod:`~stepaudio.data.degrade`: noise and rooms.
 - :mod:`~stepaudio.data.zero_shot`: voices for zero-shot speech.
 - :mod:`~stepaudio.data.rows`: chat rows of ids.

@@ -6,6 +6,7 @@ large difference by itself, and the paper scores none of them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -132,11 +133,12 @@ def select_pairs(
         selected = pair.edit.kind in _SCORED_KINDS
         least = thresholds.of(pair.category) if selected else None
         count = counts.setdefault(pair.category, CategoryCount(least))
-        if least is not None and pair.margin is None:
-            count.unrated += 1
-        elif least is not None and pair.margin is not None and pair.margin < least:
-            count.below += 1
-        else:
+        # NaN reaches no threshold, and says as little as None.
+        if least is None or (pair.margin is not None and pair.margin >= least):
             count.kept += 1
             kept.append(pair)
+        elif pair.margin is None or math.isnan(pair.margin):
+            count.unrated += 1
+        else:
+            count.below += 1
     return kept, counts

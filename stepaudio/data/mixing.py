@@ -3,6 +3,7 @@
 Rows of sound are far longer than rows of text, so drawing rows one by one would give another mix
 than the one meant. Here the next row always comes from the kind that lags behind most; the shares
 are then never wrong by more than one row. Order and position follow from a seed and a few counts.
+:func:`one_to_one` makes the rows of one file so.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from stepaudio.data.rows import ChatRow
 from stepaudio.errors import DataError
 from stepaudio.seeds import derive_seed
 
-__all__ = ["TokenMix", "audio_tokens"]
+__all__ = ["TokenMix", "audio_tokens", "one_to_one"]
 
 
 def audio_tokens(rows: Iterable[ChatRow], audio_offset: int) -> list[int]:
@@ -112,3 +113,52 @@ class TokenMix(Iterator[tuple[str, int]]):
             rng = np.random.default_rng(derive_seed(self.seed, f"{name}/{turn}"))
             known = self._orders[name] = (turn, rng.permutation(len(self.sizes[name])))
         return known[1]
+
+
+def one_to_one(
+    text: Sequence[ChatRow], sound: Sequence[ChatRow], audio_offset: int, *, seed: int = 0
+) -> tuple[list[ChatRow], dict[str, int]]:
+    """Every row of sound, and as many rows of text as bring the same number of tokens.
+
+    A row of text counts with all its ids, a row of sound with its audio ids; instructions and words
+    in its prompt count for neither.
+
+    Args:
+        text: chats without sound; none is taken twice.
+        sound: edits and speech; each is taken once.
+        audio_offset: id of the first audio token; all larger ids are audio.
+        seed: of the order, and of which chats are taken.
+
+    Returns:
+        The rows, in an order in which every beginning of them keeps the ratio to one row; and how
+        many chats were taken (``"text"``) and not (``"text left out"``), with the
+        ``"text tokens"`` and the ``"audio tokens"``.
+
+    Raises:
+        DataError: no row of sound, or fewer tokens of text than of audio.
+    """
+    if not sound:
+        raise DataError("there is no row of sound to mix text with; give text alone, or more pairs")
+    sizes = {"text": [len(row) for row in text], "audio": audio_tokens(sound, audio_offset)}
+    there, wanted = sum(sizes["text"]), sum(sizes["audio"])
+    # Text is drawn only while it lags behind, so with that much of it none is drawn twice.
+    if there < wanted:
+        raise DataError(
+            f"{len(text)} chats have {there} tokens of text, but {len(sound)} rows of sound have "
+            f"{wanted} of audio, and both shall weigh the same; give more chats or fewer "
+            "recordings, or write the two to files of their own"
+        )
+    mix = TokenMix(sizes, seed=seed)
+    kinds = {"text": text, "audio": sound}
+    rows: list[ChatRow] = []
+    left = len(sound)
+    while left or mix.tokens["text"] < mix.tokens["audio"]:
+        kind, number = next(mix)
+        rows.append(kinds[kind][number])
+        left -= kind == "audio"
+    taken = len(rows) - len(sound)
+    return rows, {
+        "text": taken,
+        "text left out": len(text) - taken,
+        **{f"{kind} tokens": count for kind, count in mix.tokens.items()},
+    }

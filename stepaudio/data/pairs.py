@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stepaudio.data.manifest import Utterance, read_jsonl, write_jsonl
+from stepaudio.data.margin import HIGHEST, LOWEST
 from stepaudio.edits import Edit
 from stepaudio.errors import DataError, EditError
 
@@ -140,18 +141,38 @@ def read_pairs(path: str | Path) -> list[EditPair]:
         The pairs.
 
     Raises:
-        DataError: the file is missing or a line is malformed; the message names it.
+        DataError: the file is missing, or a line lacks something, holds something of the wrong
+            type or a margin off the scale; the message names it.
     """
     pairs = []
     for number, row in read_jsonl(path):
         try:
             pairs.append(_pair(row))
-        except (KeyError, TypeError, EditError) as error:
+        except (TypeError, EditError) as error:
             raise DataError(f"{path}:{number}: not a pair: {error}") from error
     return pairs
 
 
 def _pair(row: Mapping[str, Any]) -> EditPair:
-    if not all(isinstance(row[name], str) and row[name] for name in ("before", "after")):
+    edit, margin = row.get("edit"), row.get("margin")
+    if not isinstance(edit, dict):
+        raise TypeError(f"'edit' must be an object, not {edit!r}")
+    _check_texts(edit, "kind", "label", "text")
+    _check_texts(row, "before", "after", "text", "speaker")
+    if not row.get("before") or not row.get("after"):
         raise TypeError("'before' and 'after' must be ids")
-    return EditPair(**{**row, "edit": Edit(**row["edit"])})
+    if margin is not None:
+        is_number = isinstance(margin, int | float) and not isinstance(margin, bool)
+        # NaN fails both comparisons.
+        if not (is_number and LOWEST <= margin <= HIGHEST):
+            raise TypeError(
+                f"'margin' must be a number from {LOWEST:g} to {HIGHEST:g}, or null if nobody "
+                f"rated it, not {margin!r}"
+            )
+    return EditPair(**{**row, "edit": Edit(**edit)})
+
+
+def _check_texts(values: Mapping[str, Any], *names: str) -> None:
+    for name in names:
+        if not isinstance(values.get(name, ""), str):
+            raise TypeError(f"{name!r} must be a text, not {values[name]!r}")

@@ -103,17 +103,25 @@ def preference_pairs(
 
     Args:
         answers: rated.
-        thresholds: by origin; the difference must be larger, not equal.
+        thresholds: by origin; the difference must be larger, not equal. An origin that is not
+            named has that of :data:`THRESHOLDS`.
 
     Returns:
         The pairs, prompts in the order in which they came, large margins first.
+
+    Raises:
+        DataError: a threshold of an unknown origin.
     """
+    unknown = sorted(thresholds.keys() - SCALES.keys())
+    if unknown:
+        raise DataError(f"nobody called {unknown} rates; thresholds are of {', '.join(SCALES)}")
+    least = {**THRESHOLDS, **thresholds}
     pairs: list[PreferencePair] = []
     for (origin, prompt), means in _means(answers).items():
         found = []
         for (one, a), (other, b) in combinations(means.items(), 2):
             margin = round(abs(a - b), _DIGITS)
-            if margin > thresholds[origin]:
+            if margin > least[origin]:
                 chosen, rejected = (one, other) if a > b else (other, one)
                 found.append(PreferencePair(prompt, chosen, rejected, margin, origin))
         # Stable, so equal margins stay in the order of the answers.

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from stepaudio.audio import Audio
 from stepaudio.data.degrade import add_noise, reverberate, room
+from stepaudio.data.digests import short_digest, sound_digest
 from stepaudio.data.manifest import Utterance
 from stepaudio.errors import AudioError, DataError
 from stepaudio.evaluation.silence import SpeechDetector, best_detector
@@ -98,6 +100,9 @@ def make_signal_pairs(
 ) -> list[Utterance]:
     """Change recordings; what was made before is kept, so a stopped run goes on where it was.
 
+    Ids and files are named after the recording, the change, and a digest of the sound and the
+    settings it was made from. So what was made with others is neither taken nor overwritten.
+
     Args:
         utterances: clean recordings.
         folder: ``folder/audio`` receives FLAC files.
@@ -124,16 +129,20 @@ def make_signal_pairs(
         raise DataError("denoise pairs need recordings of noise; give some or leave the kind out")
     if "trim_silence" in kinds and detector is None:
         detector = best_detector()
+    # Few noises lie under many recordings: each is read once for its digest.
+    sounds = cache(sound_digest)
     rows = []
     for done, utterance in enumerate(utterances, start=1):
         rows.append(utterance)
-        rng = np.random.default_rng(derive_seed(seed, utterance.id))
         audio = Audio.load(utterance.path)
-        for change, make in _changes(audio, kinds, noises, config, detector, rng).items():
-            name = f"{utterance.id}-{change.replace(':', '-').replace(' ', '_')}"
+        source, own_seed = audio.digest(), derive_seed(seed, utterance.id)
+        for change, how in _changes(audio, kinds, noises, config, detector, own_seed).items():
+            noise = None if how.noise is None else sounds(how.noise)
+            made_from = short_digest(source, how.settings, noise)
+            name = f"{utterance.id}-{change.replace(':', '-').replace(' ', '_')}-{made_from}"
             path = Path(folder) / "audio" / f"{name}.flac"
             if not path.exists():
-                made = make()
+                made = how.make()
                 if made is None:
                     continue
                 made.save(path)
@@ -146,11 +155,20 @@ def make_signal_pairs(
                     source=utterance.id,
                     labels=None,
                     seconds=None,
+                    made="rule",
                 )
             )
         if progress is not None:
             progress(done)
     return rows
+
+
+class _Change(NamedTuple):
+    """What is done to a recording: what it depends on besides the recording, and what does it."""
+
+    settings: tuple[object, ...]
+    noise: str | Path | None
+    make: Callable[[], Audio | None]
 
 
 def _changes(
@@ -159,14 +177,15 @@ def _changes(
     noises: Sequence[str | Path],
     config: SignalConfig,
     detector: SpeechDetector | None,
-    rng: np.random.Generator,
-) -> dict[str, Callable[[], Audio | None]]:
-    """By name of the change, what makes it; all draws happen here, so resuming draws the same."""
-    makers: dict[str, Callable[[], Audio | None]] = {}
+    seed: int,
+) -> dict[str, _Change]:
+    """By their names; all draws happen here, so resuming draws the same."""
+    found: dict[str, _Change] = {}
     if "speed" in kinds:
         for label, tempo in config.tempos.items():
-            makers[f"speed:{label}"] = partial(change_tempo, audio, tempo)
+            found[f"speed:{label}"] = _Change((tempo,), None, partial(change_tempo, audio, tempo))
     if "denoise" in kinds:
+        rng = np.random.default_rng(seed)
         path = noises[int(rng.integers(len(noises)))]
         snr, start = rng.uniform(*config.snr_db), int(rng.integers(1 << 24))
         response = room(
@@ -175,12 +194,17 @@ def _changes(
             wet=rng.uniform(0, config.wet),
             sample_rate=audio.sample_rate,
         )
-        makers["noisy"] = lambda: add_noise(
-            reverberate(audio, response), Audio.load(path), snr, start=start
+        # Not what was drawn from them: the last bit of a float may differ between machines.
+        settings: tuple[object, ...] = (seed, len(noises), config.snr_db, config.rt60, config.wet)
+        found["noisy"] = _Change(
+            settings,
+            path,
+            lambda: add_noise(reverberate(audio, response), Audio.load(path), snr, start=start),
         )
     if "trim_silence" in kinds and detector is not None:
-        makers["trim_silence"] = lambda: _trimmed(audio, detector, config)
-    return makers
+        settings = (detector.model, config.margin, config.least_removed)
+        found["trim_silence"] = _Change(settings, None, lambda: _trimmed(audio, detector, config))
+    return found
 
 
 def _trimmed(audio: Audio, detector: SpeechDetector, config: SignalConfig) -> Audio | None:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from stepaudio.data.cloning import CloneRequest
+from stepaudio.data.digests import short_digest
 from stepaudio.data.manifest import Utterance
 from stepaudio.data.pairs import EditPair
 from stepaudio.edits import Edit
@@ -75,16 +76,18 @@ def plan_clones(
         neutral: a plain recording of a speaker.
         changed: a recording of the same speaker with an emotion or in a style.
         change: which, e.g. ``"emotion:happy"`` or ``"style:whisper"``.
-        texts: new words, in both manners.
+        texts: new words, in both manners; the same ones count once.
 
     Returns:
         Two requests per text; the second names the first as its source, so
-        :func:`stepaudio.data.pairs.made_pairs` finds the triplet.
+        :func:`stepaudio.data.pairs.made_pairs` finds the triplet. Ids follow from voice, words
+        and change alone: plans for several changes share their plain request.
     """
     requests = []
-    for number, text in enumerate(texts):
-        plain = f"{neutral.id}.{number}"
-        name = change.replace(":", "-").replace(" ", "_")
+    name = change.replace(":", "-").replace(" ", "_")
+    for text in dict.fromkeys(texts):
+        plain = f"{neutral.id}.{short_digest(neutral.id, text)}"
+        other = f"{plain}-{name}.{short_digest(changed.id, text, change)}"
         requests.append(CloneRequest(plain, text, neutral))
-        requests.append(CloneRequest(f"{plain}-{name}", text, changed, change, plain))
+        requests.append(CloneRequest(other, text, changed, change, plain))
     return requests

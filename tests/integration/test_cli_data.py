@@ -14,6 +14,7 @@ from stepaudio import EditPipeline
 from stepaudio.data.manifest import Utterance, read_manifest, write_manifest
 from stepaudio.data.pairs import read_pairs
 from stepaudio.data.shards import TokenShards
+from stepaudio.parts import load_part
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,10 @@ def lines(path: str, *rows: Any) -> None:
     Path(path).write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+def read_lines(path: str) -> list[Any]:
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
 def test_the_road_from_recordings_to_rows(model: str) -> None:
     assert told("data", "check", "corpus.jsonl")["speakers"] == 1
     debug.speech(0.3, seed=9).save("noise.wav")
@@ -60,15 +65,60 @@ def test_the_road_from_recordings_to_rows(model: str) -> None:
     )  # fmt: skip
     assert (codes["recordings"], codes["failed"]) == (24, 0)
     assert len(TokenShards("codes")) == 24
-    lines("texts.jsonl", {"prompt": "hello", "completion": "well hello"})
     rows = told(
         "data", "rows", "made/manifest.jsonl", "codes", "-o", "rows.jsonl", "--model", model,
-        "--edits", "pairs.jsonl", "--zero-shot", "--text", "texts.jsonl",
+        "--edits", "pairs.jsonl", "--zero-shot",
     )  # fmt: skip
-    assert (rows["kept"], rows["no codes"], rows["zero-shot"], rows["text"]) == (24, 0, 4, 1)
-    written = [json.loads(line) for line in Path("rows.jsonl").read_text().splitlines()]
-    assert len(written) == rows["rows"] == 29
+    assert (rows["kept"], rows["no codes"], rows["zero-shot"]) == (24, 0, 4)
+    written = read_lines("rows.jsonl")
+    assert len(written) == rows["rows"] == 28
     assert rows["ids"] == sum(len(row["prompt"]) + len(row["completion"]) for row in written)
+
+
+def test_rows_have_as_many_tokens_of_text_as_of_audio(model: str) -> None:
+    told("tokenize", "corpus.jsonl", "-o", "codes", "--model", model)
+    first_audio = load_part(model, "text").token_id("<audio_0>")
+    lines("few.jsonl", {"prompt": "hello", "completion": "well hello"})
+    lines("long.jsonl", {"prompt": "hello", "completion": "well hello " * 200})
+    texts = [{"prompt": "hello", "completion": f"well hello {n}"} for n in range(200)]
+    lines("texts.jsonl", *texts)
+
+    def written(output: str, *options: str) -> dict[str, Any]:
+        return told(
+            "data", "rows", "corpus.jsonl", "codes", "-o", output, "--model", model, *options
+        )
+
+    values = written("rows.jsonl", "--zero-shot", "--text", "texts.jsonl")
+    counts, longest = {"text": 0, "audio": 0}, 0
+    for row in read_lines("rows.jsonl"):
+        ids = row["prompt"] + row["completion"]
+        heard = sum(one >= first_audio for one in ids)
+        counts["audio" if heard else "text"] += heard or len(ids)
+        longest = max(longest, 0 if heard else len(ids))
+    assert (values["text tokens"], values["audio tokens"]) == (counts["text"], counts["audio"])
+    assert 0 <= counts["text"] - counts["audio"] < longest
+    assert values["rows"] == values["text"] + values["zero-shot"]
+    assert values["text"] + values["text left out"] == 200
+
+    written("again.jsonl", "--zero-shot", "--text", "texts.jsonl")
+    assert Path("again.jsonl").read_bytes() == Path("rows.jsonl").read_bytes()
+    spoken = ok(
+        "data", "rows", "corpus.jsonl", "codes", "-o", "spoken.jsonl", "--model", model,
+        "--zero-shot", "--text", "texts.jsonl", "--seed", "1",
+    )  # fmt: skip
+    assert "tokens of text to" in spoken
+    assert Path("spoken.jsonl").read_bytes() != Path("rows.jsonl").read_bytes()
+
+    # Text alone has no ratio to keep; too little of it is never drawn twice.
+    assert written("chat.jsonl", "--text", "texts.jsonl")["text"] == 200
+    assert written("short.jsonl", "--text", "long.jsonl", "--longest", "100")["rows"] == 0
+    line = refused(
+        "data", "rows", "corpus.jsonl", "codes", "-o", "none.jsonl", "--model", model,
+        "--zero-shot", "--text", "few.jsonl",
+    )  # fmt: skip
+    assert "few.jsonl: 1 chats have" in line
+    assert "give more chats or fewer recordings" in line
+    assert not Path("none.jsonl").exists()
 
 
 def test_large_margins_are_selected() -> None:

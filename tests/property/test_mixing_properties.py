@@ -10,13 +10,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepaudio.data.mixing import TokenMix, audio_tokens
+from stepaudio.data.mixing import TokenMix, audio_tokens, one_to_one
 from stepaudio.data.rows import ChatRow
 from stepaudio.errors import DataError
 
 ROWS = st.lists(st.integers(1, 300), min_size=1, max_size=12)
 KINDS = st.fixed_dictionaries({"text": ROWS, "audio": ROWS})
 SEEDS = st.integers(0, 2**40)
+# Ids from here on are audio.
+AUDIO = 1000
+
+
+def chats(sizes: list[int]) -> list[ChatRow]:
+    """Text of so many ids each, no two alike."""
+    return [ChatRow((number,), (7,) * size) for number, size in enumerate(sizes)]
+
+
+def speech(sizes: list[int]) -> list[ChatRow]:
+    """Rows with so many audio ids each, half of them in the prompt, and words that do not count."""
+    return [
+        ChatRow((number, 7, 7, *(AUDIO,) * (size // 2)), (AUDIO + 1,) * (size - size // 2))
+        for number, size in enumerate(sizes)
+    ]
 
 
 @given(KINDS, SEEDS, st.integers(1, 200))
@@ -76,6 +91,39 @@ def test_the_order_follows_from_the_seed() -> None:
 
 def test_audio_ids_are_counted_in_prompt_and_answer() -> None:
     assert audio_tokens([ChatRow((1, 50, 51), (52, 3)), ChatRow((1,), (2,))], 50) == [3, 0]
+
+
+@given(ROWS, ROWS, SEEDS)
+def test_a_file_has_all_sound_once_and_as_many_tokens_of_text(
+    text_sizes: list[int], sound_sizes: list[int], seed: int
+) -> None:
+    text, sound = chats(text_sizes), speech(sound_sizes)
+    if sum(map(len, text)) < sum(sound_sizes):
+        with pytest.raises(DataError, match="give more chats or fewer recordings"):
+            one_to_one(text, sound, AUDIO, seed=seed)
+        return
+    rows, counts = one_to_one(text, sound, AUDIO, seed=seed)
+    taken = [row for row in rows if row in text]
+    assert {row for row in rows if row not in text} == set(sound)
+    assert len(set(taken)) == len(taken) == counts["text"] == len(text) - counts["text left out"]
+    assert len(rows) == len(sound) + len(taken)
+    assert counts["text tokens"] == sum(map(len, taken))
+    assert counts["audio tokens"] == sum(sound_sizes)
+    assert 0 <= counts["text tokens"] - counts["audio tokens"] < max(map(len, text))
+    # Wherever the file is cut, the ratio is kept to one row.
+    largest, lead = max(*map(len, text), *sound_sizes), 0
+    for row in rows:
+        lead += len(row) if row in text else -audio_tokens([row], AUDIO)[0]
+        assert abs(lead) <= largest
+    assert one_to_one(text, sound, AUDIO, seed=seed) == (rows, counts)
+
+
+def test_which_chats_are_taken_follows_from_the_seed() -> None:
+    text, sound = chats([10] * 50), speech([110] * 2)
+    first, _ = one_to_one(text, sound, AUDIO, seed=1)
+    assert first != one_to_one(text, sound, AUDIO, seed=2)[0]
+    with pytest.raises(DataError, match="no row of sound"):
+        one_to_one(text, [], AUDIO)
 
 
 def test_a_mix_that_cannot_be_is_refused() -> None:

@@ -115,6 +115,12 @@ def test_six_is_kept_and_less_is_not() -> None:
     }
 
 
+def test_a_margin_that_is_no_number_is_never_kept() -> None:
+    kept, counts = select_pairs([pair(Edit.emotion("happy"), float("nan"))])
+    assert not kept
+    assert counts == {"emotion:happy": CategoryCount(6.0, unrated=1)}
+
+
 def test_no_category_may_have_less_than_the_floor() -> None:
     with pytest.raises(DataError, match=r"emotion:sad is 5\.0; it must lie between the floor 6\.0"):
         Thresholds(by_category={"emotion:sad": 5.0})

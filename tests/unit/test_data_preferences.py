@@ -57,6 +57,14 @@ def test_large_margins_come_first_and_thresholds_can_move() -> None:
     assert [pair.margin for pair in found] == [4.0, 2.0, 2.0]
 
 
+def test_a_threshold_that_is_not_given_is_that_of_the_paper() -> None:
+    judged = rated(9, 1, origin="judge") + rated(10, 1, origin="judge", prompt=(2,))
+    found = preference_pairs(judged + rated(4, 1.5), thresholds={"human": 2.0})
+    assert [(pair.origin, pair.margin) for pair in found] == [("judge", 9.0), ("human", 2.5)]
+    with pytest.raises(DataError, match=r"\['people'\] rates; thresholds are of human, judge"):
+        preference_pairs(judged, thresholds={"people": 2.0})
+
+
 def test_the_report_counts_what_each_threshold_leaves() -> None:
     answers = rated(5, 3, 1) + rated(4, 1, prompt=(2,)) + rated(10, 1, origin="judge")
     assert survivors(answers, "human", [0, 2, 3]) == [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import debug_parts as debug
 import numpy as np
@@ -92,17 +94,17 @@ def test_signal_pairs_are_made_once_and_the_same_again(
         )
 
     found = made("one")
-    changes = [(row.id, row.change, row.source) for row in found]
-    assert changes == [
-        ("gap", "none", ""),
-        ("gap-speed-faster", "speed:faster", "gap"),
-        ("gap-noisy", "noisy", "gap"),
-        ("gap-trim_silence", "trim_silence", "gap"),
-        ("full", "none", ""),
-        ("full-speed-faster", "speed:faster", "full"),
+    assert [(row.source, row.change, row.made) for row in found] == [
+        ("", "none", "human"),
+        ("gap", "speed:faster", "rule"),
+        ("gap", "noisy", "rule"),
+        ("gap", "trim_silence", "rule"),
+        ("", "none", "human"),
+        ("full", "speed:faster", "rule"),
         # Nothing to trim in this one.
-        ("full-noisy", "noisy", "full"),
+        ("full", "noisy", "rule"),
     ]
+    assert re.fullmatch("gap-speed-faster-[0-9a-f]{12}", found[1].id)
     assert found[2].licence == "CC0-1.0"
     assert Audio.load(found[1].path).seconds == pytest.approx(1.2, abs=1e-3)
     # Speech of 0.5 s twice, 80 ms of margins and pads each.
@@ -111,6 +113,42 @@ def test_signal_pairs_are_made_once_and_the_same_again(
     Path(found[2].path).unlink()
     assert {row.id: Path(row.path).read_bytes() for row in made("one")} == first
     assert {row.id: Path(row.path).read_bytes() for row in made("two")} == first
+
+
+def test_what_was_made_with_other_settings_is_made_anew_beside_it(
+    rows: list[Utterance], tmp_path: Path
+) -> None:
+    noise = tmp_path / "noise.wav"
+    debug.speech(0.4, seed=3).save(noise)
+
+    def made(seed: int = 0, tempo: float = 1.3, **settings: Any) -> dict[str, tuple[str, bytes]]:
+        found = make_signal_pairs(
+            rows[:1],
+            tmp_path / "made",
+            noises=[noise],
+            detector=EnergySpeech(),
+            config=SignalConfig(tempos={"faster": tempo}, **settings),
+            seed=seed,
+        )
+        return {row.change: (row.id, Path(row.path).read_bytes()) for row in found[1:]}
+
+    def differ(other: dict[str, tuple[str, bytes]]) -> set[str]:
+        changed = {name for name in first if first[name] != other[name]}
+        assert all(
+            a != b for name in changed for a, b in zip(first[name], other[name], strict=True)
+        )
+        return changed
+
+    first = made()
+    assert differ(made(tempo=2.0)) == {"speed:faster"}
+    assert differ(made(seed=1)) == differ(made(snr_db=(20.0, 30.0))) == {"noisy"}
+    assert differ(made(margin=0.01)) == {"trim_silence"}
+    # Nothing was overwritten.
+    assert made() == first
+    debug.speech(0.4, seed=4).save(noise, force=True)
+    assert differ(made()) == {"noisy"}
+    joined(tone(220, 0.5), silence(0.8), tone(330, 0.5)).save(rows[0].path, force=True)
+    assert differ(made()) == set(first)
 
 
 def test_impossible_wishes_are_refused(rows: list[Utterance], tmp_path: Path) -> None:
