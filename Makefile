@@ -4,7 +4,8 @@
 #   make check   linters, types, direction of imports, docstrings
 #   make docs    build the documentation
 #   make bench   time and memory of every stage, of the flow in bfloat16, of edits, with rounded
-#                weights, and of other programs; MINUTES bounds the stages, MINUTES=inf measures all of them
+#                weights, and of other programs, into RESULTS; MINUTES bounds the stages (inf: all of
+#                them), MANIFEST of an evaluation set lets a recogniser hear the flow in bfloat16
 #   make vllm    the embedded model behind vLLM itself, on the CPU, in an environment of its own
 
 PYTHON ?= python3
@@ -12,6 +13,8 @@ PYTHON ?= python3
 PIP_ARGS ?=
 JOBS ?= 2
 MINUTES ?= 10
+RESULTS ?= runs/bench
+MANIFEST ?=
 VENV := .venv
 VLLM := .venv-vllm
 BIN := $(VENV)/bin
@@ -56,11 +59,12 @@ demo: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[bench]'
 	@# One thread is for the tests.
-	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/stages.py --minutes $(MINUTES)
-	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/precision.py
-	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/edits.py
-	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/quantize.py
-	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/compare.py
+	mkdir -p $(RESULTS)
+	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/stages.py --minutes $(MINUTES) -o $(RESULTS)/stages.json
+	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/precision.py $(MANIFEST:%=--manifest %) -o $(RESULTS)/precision.json
+	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/edits.py -o $(RESULTS)/edits.json
+	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/quantize.py -o $(RESULTS)/quantize.json
+	env -u OMP_NUM_THREADS $(BIN)/python benchmarks/compare.py -o $(RESULTS)/compare.json
 
 # vLLM asks for torchvision, but a build that does not fit torch keeps it from starting.
 vllm: $(INSTALLED)

@@ -316,7 +316,6 @@ def main() -> None:
     args = parser.parse_args()
     report = {
         **describe(SEED, "transformers", "trl"),
-        "processor": torch.backends.cpu.get_cpu_capability(),
         "load": load(),
         "rows": [],
         "missing": {},

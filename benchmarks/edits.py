@@ -25,6 +25,7 @@ from machine import describe, load, memory_megabytes, seconds
 from stage_work import voice_like
 
 from stepaudio import Edit, EditPipeline
+from stepaudio.evaluation.systems import model_name
 
 SEED = 0
 EDIT = Edit.emotion("sad")
@@ -141,6 +142,7 @@ def main() -> None:
     single = once(pipeline)
     report = {
         **describe(SEED),
+        "model": model_name(None),
         "load": busy,
         "cold_start": cold_start(args.clip, args.repeats),
         "edits": [whole_edit(one, args.clip, args.repeats) for one in (single, pipeline)],

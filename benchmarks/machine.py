@@ -38,7 +38,8 @@ def describe(seed: int, *packages: str) -> dict[str, Any]:
         JSON values; a package that is not installed is None.
     """
     return {
-        "machine": platform.platform(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "processor": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "python": sys.version.split()[0],

@@ -178,7 +178,6 @@ def main() -> None:
     args = parser.parse_args()
     report = {
         **describe(SEED),
-        "processor": torch.backends.cpu.get_cpu_capability(),
         "bfloat16_units": bfloat16_units(),
         "load": load(),
         "seconds_in": args.seconds,

@@ -31,6 +31,7 @@ from stepaudio import Audio, Edit, EditPipeline
 from stepaudio.decoder.flow import FlowConfig, TokenFlowDecoder
 from stepaudio.decoder.hift import HiFTConfig, HiFTVocoder
 from stepaudio.decoder.speaker import CAMPPlus, CAMPPlusConfig
+from stepaudio.evaluation.systems import model_name
 from stepaudio.lm.generate import collect
 from stepaudio.lm.int4 import Int4Linear
 from stepaudio.lm.int8 import Int8Linear, dequantize_int8, quantize_int8
@@ -51,9 +52,9 @@ EDITS = (
     Edit.style("whisper"),
     Edit.emotion("happy"),
     Edit.emotion("sad"),
-    Edit.speed("faster"),
-    Edit.speed("slower"),
-    Edit.denoise(),
+    Edit.emotion("angry"),
+    Edit.style("child"),
+    Edit.style("exaggerated"),
 )
 
 
@@ -271,11 +272,11 @@ def main() -> None:
     nano = Step1LM.from_pretrained(EMBEDDED / "lm")
     report = {
         **describe(SEED),
-        "processor": torch.backends.cpu.get_cpu_capability(),
         "load": load(),
         "one_layer": kernels(max(20, args.tokens)),
         "release_shapes": release,
         "nano": speed(nano, args.tokens),
+        "model": model_name(None),
         "quality_of_nano": quality(nano),
         "memory_of_published_model": memory(),
     }

@@ -175,7 +175,6 @@ def main() -> None:
         )
     report = {
         **describe(SEED),
-        "processor": torch.backends.cpu.get_cpu_capability(),
         "load": busy,
         "rows": rows,
         "left_out": left,

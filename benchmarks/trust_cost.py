@@ -23,6 +23,7 @@ from typing import Any
 import machine
 
 from stepaudio import Audio, Edit, EditPipeline
+from stepaudio.evaluation.systems import model_name
 from stepaudio.safety.consent import ConsentRecord
 from stepaudio.safety.matching import fingerprint
 from stepaudio.safety.policy import SafetyPolicy, permit
@@ -32,6 +33,8 @@ from stepaudio.safety.watermark_spread import DEFAULT_WATERMARKER
 from stepaudio.voice import embed_voice
 
 SEED = 0
+#: Written anew by the language model, as most edits are.
+EDIT = Edit.emotion("happy")
 
 
 def seconds(do: Callable[[], Any], count: int = 1) -> float:
@@ -69,10 +72,11 @@ def measure(recording: Path, folder: Path, count: int) -> dict[str, float]:
     sound = Audio.load(recording)
     pipe = EditPipeline.from_pretrained(device="cpu")
     bare = EditPipeline(pipe.parts, defaults=pipe.defaults, watermarker=None)
-    result = pipe.edit(sound, Edit.denoise(), seed=SEED)
+    result = pipe.edit(sound, EDIT, seed=SEED)
     assert result.provenance is not None
+    assert result.watermark is not None
     manifest = result.provenance.manifest
-    spent = {"edit": seconds(lambda: bare.edit(sound, Edit.denoise(), seed=SEED), count)}
+    spent = {"edit": seconds(lambda: bare.edit(sound, EDIT, seed=SEED), count)}
     spent["mark"] = seconds(lambda: DEFAULT_WATERMARKER.embed(result.audio, 0), count)
 
     def note() -> None:
@@ -114,6 +118,7 @@ def main() -> None:
     }
     report = {
         **machine.describe(SEED),
+        "model": model_name(None),
         "recording_seconds": round(Audio.load(args.recording).seconds, 2),
         "repeated": args.count,
         "seconds": {name: round(value, 4) for name, value in spent.items()},

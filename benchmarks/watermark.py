@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
-import platform
 import sys
 import time
 from collections.abc import Iterator
@@ -26,8 +24,8 @@ import soundfile
 import soxr
 import torch
 from distortions import DISTORTIONS, RATE, Samples
+from machine import describe
 
-import stepaudio
 from stepaudio import Audio
 from stepaudio.errors import AudioError
 from stepaudio.safety.watermark_spread import SpreadSpectrum
@@ -124,15 +122,10 @@ def main() -> None:
     rng = np.random.default_rng(SEED)
     source = recordings(args.folders, args.seconds)
     report: dict[str, Any] = {
-        "machine": platform.platform(),
-        "cores": os.cpu_count(),
-        "python": sys.version.split()[0],
-        "numpy": np.__version__,
-        "stepaudio": stepaudio.__version__,
+        **describe(SEED, "numpy"),
         "scheme": marker.name,
         "strength": marker.strength,
         "threshold": marker.threshold,
-        "seed": SEED,
         "seconds": args.seconds,
     }
 

@@ -364,9 +364,10 @@ def page(reports: Reports) -> str:
     head = [
         "# Speed",
         "",
-        "Made by `python docs/speed_page.py` from the files of `benchmarks/results`, which "
-        "`make bench` measures on your machine. Nothing here is a promise for another one; both "
-        "sides of a ratio were measured in turns, in one run.",
+        "Made by `python docs/speed_page.py` from the files of `benchmarks/results`; the commands "
+        "that measured them are in `CONTRIBUTING.md`, and `make bench` measures on your machine. "
+        "Nothing here is a promise for another one; both sides of a ratio were measured in turns, "
+        "in one run.",
         "",
         f"Of {len(reached)} goals with a figure, {count} are reached.",
         "",
