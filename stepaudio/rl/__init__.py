@@ -32,6 +32,7 @@ Rewards:
 - :mod:`~stepaudio.rl.audio_rewards`: words, voice and emotion of the sound
 - :mod:`~stepaudio.rl.guards`: missing ends and absurd lengths
 - :mod:`~stepaudio.rl.reward_choice`: rewards a settings file can name
+- :mod:`~stepaudio.rl.row_needs`: what each of them needs to know of a prompt
 
 The two contracts are defined with the others in :mod:`stepaudio.interfaces` and checked by
 :func:`stepaudio.testing.check_reward_model` and :func:`stepaudio.testing.check_policy`.

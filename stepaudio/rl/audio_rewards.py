@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stepaudio.audio import Audio
 from stepaudio.evaluation.contracts import Judge, Metric, Sample
@@ -20,17 +20,22 @@ from stepaudio.evaluation.words import WordErrors
 from stepaudio.pipeline_base import Pipeline
 from stepaudio.result import Run
 from stepaudio.rl.prompt_rows import PromptRow
+from stepaudio.rl.rewards import Movable
 from stepaudio.synthesis import render
 from stepaudio.tokenizers.interleave import deinterleave, truncate_ids
 from stepaudio.types import VoicePrompt
 
 __all__ = ["JudgeReward", "MetricReward", "Renderer", "similarity_reward", "word_reward"]
 
+#: Voices that are remembered: more than a round usually has prompts.
+_VOICES = 64
+
 
 class Renderer:
     """Speaks responses in the voices of their rows.
 
-    The last batch is remembered, so that several rewards hear the same sound and pay for it once.
+    The sound of the last batch is remembered, so that several rewards hear the same and pay for it
+    once; so are the voices used last.
 
     Args:
         pipeline: its tokenizer, speaker encoder, flow decoder and vocoder are used.
@@ -42,7 +47,16 @@ class Renderer:
         self.pipeline = pipeline
         self.seed = seed
         self._voices: dict[str, tuple[VoicePrompt, Audio]] = {}
-        self._last: tuple[list[tuple[str, list[int]]], list[Sample | None]] = ([], [])
+        # Answers by voice and ids, and their sound with the recording of the voice.
+        self._key: list[tuple[str, list[int]]] = []
+        self._sounds: list[tuple[Audio, Audio] | None] = []
+
+    def to(self, device: torch.device) -> None:
+        """Move the parts that make sound; the language model has no part in it."""
+        parts = self.pipeline.parts
+        for part in (parts.tokenizer, parts.speaker, parts.flow, parts.vocoder):
+            if isinstance(part, nn.Module):
+                part.to(device)
 
     @torch.no_grad()
     def __call__(
@@ -64,13 +78,16 @@ class Renderer:
         key = [
             (row.audio, response.tolist()) for row, response in zip(prompts, responses, strict=True)
         ]
-        if key != self._last[0]:
-            self._last = (key, self._speak(prompts, responses))
-        return self._last[1]
+        if key != self._key:
+            self._key, self._sounds = key, self._speak(prompts, responses)
+        return [
+            None if sound is None else _sample(str(i), row, *sound)
+            for i, (row, sound) in enumerate(zip(prompts, self._sounds, strict=True))
+        ]
 
     def _speak(
         self, prompts: Sequence[PromptRow], responses: Sequence[Tensor]
-    ) -> list[Sample | None]:
+    ) -> list[tuple[Audio, Audio] | None]:
         parts = self.pipeline.parts
         spec = parts.lm.spec
         whole = [truncate_ids(response.cpu(), spec.tokens) for response in responses]
@@ -91,28 +108,36 @@ class Renderer:
             watermarker=None,
         )
         found = {
-            i: Sample(
-                str(i),
-                sound,
-                text=prompts[i].text,
-                lang=prompts[i].lang,
-                source=source,
-                speaker=prompts[i].speaker,
-                task=prompts[i].task,
-                label=prompts[i].label,
-            )
-            for i, sound, (_, source) in zip(heard, sounds, voices, strict=True)
+            i: (sound, source) for i, sound, (_, source) in zip(heard, sounds, voices, strict=True)
         }
         return [found.get(i) for i in range(len(prompts))]
 
     def _voice(self, row: PromptRow) -> tuple[VoicePrompt, Audio]:
-        if row.audio not in self._voices:
+        voice = self._voices.pop(row.audio, None)
+        if voice is None:
             source = Audio.load(row.audio)
-            self._voices[row.audio] = self.pipeline.voice_prompt(source), source
-        return self._voices[row.audio]
+            voice = self.pipeline.voice_prompt(source), source
+        # The one used last stands last, and the one not used for longest goes.
+        self._voices[row.audio] = voice
+        if len(self._voices) > _VOICES:
+            del self._voices[next(iter(self._voices))]
+        return voice
 
 
-class MetricReward:
+def _sample(name: str, row: PromptRow, sound: Audio, source: Audio) -> Sample:
+    return Sample(
+        name,
+        sound,
+        text=row.text,
+        lang=row.lang,
+        source=source,
+        speaker=row.speaker,
+        task=row.task,
+        label=row.label,
+    )
+
+
+class MetricReward(Movable):
     """One number of a metric as a reward.
 
     Args:
@@ -135,6 +160,10 @@ class MetricReward:
         self.render, self.metric, self.key = render, metric, key
         self.of, self.missing = of, missing
 
+    def to(self, device: torch.device) -> None:
+        """Move what makes the sound; the instrument stays where it was built."""
+        self.render.to(device)
+
     def __call__(self, prompts: Sequence[PromptRow], responses: Sequence[Tensor]) -> Tensor:
         """The number of every response."""
         samples = self.render(prompts, responses)
@@ -148,7 +177,7 @@ class MetricReward:
         return number if self.of is None else self.of(number)
 
 
-class JudgeReward:
+class JudgeReward(Movable):
     """Probability that a judge gives to the label asked for.
 
     Args:
@@ -158,6 +187,10 @@ class JudgeReward:
 
     def __init__(self, render: Renderer, judge: Judge) -> None:
         self.render, self.judge = render, judge
+
+    def to(self, device: torch.device) -> None:
+        """Move what makes the sound; the judge stays where it was built."""
+        self.render.to(device)
 
     def __call__(self, prompts: Sequence[PromptRow], responses: Sequence[Tensor]) -> Tensor:
         """The probability for every response, 0 for an empty one."""

@@ -12,6 +12,7 @@ from stepaudio.rl.prompt_rows import PromptRow, prompt_rows
 from stepaudio.rl.reward import TokenRewardModel
 from stepaudio.rl.reward_choice import build_rewards
 from stepaudio.rl.rewards import WeightedRewards
+from stepaudio.rl.row_needs import check_known, check_said
 from stepaudio.training.language_model import load_language_model
 
 __all__ = ["grpo_from_settings", "ppo_from_settings"]
@@ -29,7 +30,7 @@ def ppo_from_settings(config: PPOConfig) -> PPOStage:
     Raises:
         ConfigError: no data or rewards are named, or the critic does not fit.
         CheckpointError: a model is missing or damaged.
-        DataError: a prompt is wrong.
+        DataError: a prompt is wrong, or lacks what a reward needs.
         MissingExtraError: a reward needs a package that is not installed.
     """
     lm, rows, reward = _load(config)
@@ -58,7 +59,7 @@ def grpo_from_settings(config: GRPOConfig) -> GRPOStage:
     Raises:
         ConfigError: no data or rewards are named.
         CheckpointError: a model is missing or damaged.
-        DataError: a prompt is wrong.
+        DataError: a prompt is wrong, or lacks what a reward needs.
         MissingExtraError: a reward needs a package that is not installed.
     """
     lm, rows, reward = _load(config)
@@ -70,12 +71,8 @@ def _load(config: OnlineConfig) -> tuple[Step1LM, list[PromptRow], WeightedRewar
         raise ConfigError("data is empty; name a JSONL file of prompts")
     lm = load_language_model(config.model)
     rows = list(prompt_rows(config.data, lm.spec))
-    listening = [name for name, choice in config.rewards.items() if choice.listens]
-    silent = next((i for i, row in enumerate(rows) if listening and not row.audio), None)
-    if silent is not None:
-        raise ConfigError(
-            f"the reward {listening[0]!r} listens, but row {silent + 1} of {config.data} names no "
-            "audio, the recording whose voice shall speak"
-        )
-    reward = build_rewards(config.rewards, lm.spec, pipeline=config.pipeline, device=config.device)
+    check_said(rows, config.data, config.rewards)
+    # The device of this process is known when the training starts, which moves the rewards there.
+    reward = build_rewards(config.rewards, lm.spec, pipeline=config.pipeline, device="cpu")
+    check_known(rows, config.data, reward.rewards)
     return lm, rows, reward

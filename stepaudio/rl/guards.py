@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from stepaudio.errors import ConfigError
+from stepaudio.training.config import require_not_negative
 from stepaudio.types import LMSpec
 
 __all__ = ["GuardConfig", "guard_penalties", "length_ratios", "source_ids"]
@@ -31,7 +32,7 @@ class GuardConfig:
         longest: largest ratio that costs nothing.
 
     Raises:
-        ConfigError: negative prices, or bounds out of order.
+        ConfigError: prices that are negative or not finite, or bounds out of order.
     """
 
     missing_end: float = 1.0
@@ -40,8 +41,7 @@ class GuardConfig:
     longest: float = 2.0
 
     def __post_init__(self) -> None:
-        if self.missing_end < 0 or self.length < 0:
-            raise ConfigError("guards.missing_end and guards.length must be 0 or more")
+        require_not_negative(self, "missing_end", "length")
         if not 0 < self.shortest <= self.longest:
             raise ConfigError(
                 f"guards.shortest {self.shortest} must be above 0 and not exceed "

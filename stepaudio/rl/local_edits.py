@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from stepaudio.rl.guards import source_ids
-from stepaudio.rl.prompt_rows import PromptRow
+from stepaudio.rl.prompt_rows import PromptRow, check_segments
 from stepaudio.types import LMSpec
 
 __all__ = [
@@ -83,7 +83,11 @@ def preserved_similarity(
 
     Returns:
         Between 0 and 1; 1 if nothing is preserved.
+
+    Raises:
+        DataError: a stretch reaches beyond the source.
     """
+    check_segments(segments, len(source))
     total = sum(stop - start for start, stop in segments)
     if not total:
         return 1.0
@@ -115,7 +119,11 @@ def preserved_order(
 
     Returns:
         Between 0 and 1; 1 if nothing is preserved.
+
+    Raises:
+        DataError: a stretch reaches beyond the source.
     """
+    check_segments(segments, len(source))
     firsts = [source[start] for start, stop in segments if stop > start]
     found, cursor = 0, 0
     for first in firsts:
@@ -156,6 +164,9 @@ def score_local_edit(
 
     Returns:
         The numbers.
+
+    Raises:
+        DataError: a stretch reaches beyond the source.
     """
     return LocalEditScores(
         preserved_similarity(source, answer, segments),

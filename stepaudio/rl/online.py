@@ -7,6 +7,7 @@ step. Processes share the drawing and the scoring; the minibatches are the same 
 
 from __future__ import annotations
 
+import hashlib
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -26,10 +27,11 @@ from stepaudio.rl.measures import measure_round
 from stepaudio.rl.policy import LMPolicy
 from stepaudio.rl.prompt_rows import PromptRow, hardest_first
 from stepaudio.rl.reward_choice import RewardChoice
-from stepaudio.rl.rewards import Reward, WeightedRewards
+from stepaudio.rl.rewards import Movable, Reward, ask
 from stepaudio.rl.rollout import Drawn, roll_out
+from stepaudio.safety.weights import sampled_digest
 from stepaudio.seeds import derive_seed, seeded
-from stepaudio.training.config import TrainingConfig
+from stepaudio.training.config import TrainingConfig, require_not_negative
 from stepaudio.training.schedule import cosine_rate
 from stepaudio.training.stage import Mean, Stage
 from stepaudio.types import SamplingParams
@@ -113,8 +115,7 @@ class OnlineConfig(TrainingConfig):
             "rounds", "prompts_per_round", "group_size", "passes", "minibatches", "micro_batch",
             "draw_batch", "hardest", "difficulty_draws", "temperature", "max_new_tokens", "clip",
         )  # fmt: skip
-        if self.kl_beta < 0 or self.min_new_tokens < 0:
-            raise ConfigError("kl_beta and min_new_tokens must be 0 or more")
+        require_not_negative(self, "kl_beta", "min_new_tokens")
         if self.hardest > 1 or self.clip >= 1:
             raise ConfigError("hardest must be at most 1 and clip below 1")
         if self.minibatches > self.prompts_per_round * self.group_size:
@@ -169,7 +170,7 @@ class OnlineStage(Stage[dict[str, Tensor]]):
         policy: what is trained; its reference is the model to start from.
         rows: prompts with what the reward must know of them.
         reward: says how good responses are; each must be judged by itself, for a process judges
-            only its share.
+            only its share. A :class:`~stepaudio.rl.rewards.Movable` one is moved to its device.
 
     Raises:
         DataError: no prompts.
@@ -228,6 +229,17 @@ class OnlineStage(Stage[dict[str, Tensor]]):
             ``[B, A]`` by name; ``"loss"`` is minimised, the others are logged.
         """
 
+    def shares(self, mask: Tensor) -> tuple[Tensor, float]:
+        """How much every action counts in the means of a step; all the same by default.
+
+        Args:
+            mask: ``[B, A]`` bool, of a micro-batch.
+
+        Returns:
+            ``[B, A]``, 0 outside the mask, and their sum without what rounding makes of it.
+        """
+        return mask.float(), float(mask.sum())
+
     @property
     def steps(self) -> int:
         """Optimizer steps of the whole training."""
@@ -238,12 +250,22 @@ class OnlineStage(Stage[dict[str, Tensor]]):
         """Optimizer steps between two draws."""
         return self.config.passes * self.config.minibatches
 
+    def fingerprint(self) -> dict[str, str]:
+        """Digests of the prompts and of the model to start from, which the reference stays."""
+        # Where the recordings lie may differ from machine to machine.
+        rows = [
+            {**vars(row), "ids": row.ids.tolist(), "audio": Path(row.audio).name}
+            for row in self.rows
+        ]
+        data = hashlib.sha256(repr(rows).encode()).hexdigest()[:32]
+        return {"data": data, "model": sampled_digest(self.model.reference)}
+
     def start(self, accelerator: Accelerator, model: nn.Module) -> None:
         """Learn where the model is and which share of the draws is this process's."""
         self._rank, self._processes = accelerator.process_index, accelerator.num_processes
         self._autocast = accelerator.autocast
         self.model.reference.to(accelerator.device)
-        if isinstance(self.reward, WeightedRewards):
+        if isinstance(self.reward, Movable):
             self.reward.to(accelerator.device)
 
     def batches(self, step: int) -> list[dict[str, Tensor]]:
@@ -262,9 +284,9 @@ class OnlineStage(Stage[dict[str, Tensor]]):
         """Means over the actions of a micro-batch, and the numbers of its round."""
         actions = ActionBatch(*(batch[name] for name in _ACTIONS))
         terms = self.terms(model, actions, batch)
-        weight = float(actions.mask.sum())
-        means = {n: Mean(torch.where(actions.mask, t, 0).sum(), weight) for n, t in terms.items()}
-        device = actions.mask.device
+        mask, (shares, weight) = actions.mask, self.shares(actions.mask)
+        means = {n: Mean(torch.where(mask, t * shares, 0).sum(), weight) for n, t in terms.items()}
+        device = mask.device
         for name, value in self._measured.items():
             means[name] = Mean(torch.tensor(value, device=device), 1.0)
         return means
@@ -330,7 +352,7 @@ class OnlineStage(Stage[dict[str, Tensor]]):
         ]
         rows = [self.rows[i] for i in numbers]
         seeds = [derive_seed(config.seed, f"round {number} {i}") for i in range(len(rows))]
-        scored = self._respond(self.model, rows, seeds)
+        scored = self._respond(self.model, numbers, seeds)
         drawn = [one.drawn for one in scored]
         ended = torch.tensor([one.ended for one in drawn])
         responses = [one.response for one in drawn]
@@ -383,19 +405,19 @@ class OnlineStage(Stage[dict[str, Tensor]]):
         chosen = [i for i in unknown for _ in range(draws)]
         seeds = [derive_seed(self.config.seed, f"difficulty {i}") for i in range(len(chosen))]
         before = LMPolicy(self.model.reference, reference=self.model.reference)
-        scored = self._respond(before, [self.rows[i] for i in chosen], seeds)
+        scored = self._respond(before, chosen, seeds)
         sums = dict.fromkeys(unknown, 0.0)
         for i, one in zip(chosen, scored, strict=True):
             sums[i] -= one.score / draws
         return [sums[i] if one is None else one for i, one in enumerate(known)]
 
     def _respond(
-        self, policy: LMPolicy, rows: Sequence[PromptRow], seeds: Sequence[int]
+        self, policy: LMPolicy, numbers: Sequence[int], seeds: Sequence[int]
     ) -> list[_Scored]:
-        """Draw and score; every process does its share and gets all."""
+        """Draw and score answers to rows; every process does its share and gets all."""
         config = self.config
         mine = slice(self._rank, None, self._processes)
-        share = rows[mine]
+        share = [self.rows[i] for i in numbers[mine]]
         found: list[_Scored] = []
         began = time.perf_counter()
         if share:
@@ -410,12 +432,13 @@ class OnlineStage(Stage[dict[str, Tensor]]):
                 )
             between = time.perf_counter()
             with torch.no_grad():
-                scores = self.reward(share, [one.response for one in drawn])
+                places = [f"row {i + 1} of {config.data or 'the prompts'}" for i in numbers[mine]]
+                responses = [one.response for one in drawn]
+                scores, parts = ask(self.reward, share, responses, places)
             self._seconds = {
                 "draw_seconds": between - began,
                 "reward_seconds": time.perf_counter() - between,
             }
-            parts = self.reward.parts if isinstance(self.reward, WeightedRewards) else {}
             found = [
                 _Scored(one, float(scores[i]), {n: float(part[i]) for n, part in parts.items()})
                 for i, one in enumerate(drawn)
@@ -424,4 +447,4 @@ class OnlineStage(Stage[dict[str, Tensor]]):
             return found
         everyone: list[Any] = [None] * self._processes
         torch.distributed.all_gather_object(everyone, found)
-        return [everyone[i % self._processes][i // self._processes] for i in range(len(rows))]
+        return [everyone[i % self._processes][i // self._processes] for i in range(len(numbers))]

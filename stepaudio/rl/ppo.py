@@ -23,6 +23,7 @@ from stepaudio.rl.policy import LMPolicy
 from stepaudio.rl.ppo_losses import clipped_surrogate, clipped_value_loss
 from stepaudio.rl.prompt_rows import PromptRow
 from stepaudio.rl.rewards import Reward
+from stepaudio.training.config import require_not_negative
 from stepaudio.training.schedule import cosine_rate
 from stepaudio.training.stage import Group
 
@@ -62,8 +63,7 @@ class PPOConfig(OnlineConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require_positive("critic_learning_rate", "value_clip", "value_weight")
-        if self.critic_steps < 0 or self.entropy_weight < 0:
-            raise ConfigError("critic_steps and entropy_weight must be 0 or more")
+        require_not_negative(self, "critic_steps", "entropy_weight")
         if self.critic_steps >= self.rounds * self.passes * self.minibatches:
             raise ConfigError(
                 f"critic_steps is {self.critic_steps}, but rounds, passes and minibatches make "

@@ -14,10 +14,12 @@ from typing import Any
 
 from torch import Tensor
 
+from stepaudio.errors import DataError
+from stepaudio.rl.guards import source_ids
 from stepaudio.training.rows import Rows, token_ids
 from stepaudio.types import LMSpec
 
-__all__ = ["PromptRow", "hardest_first", "prompt_rows"]
+__all__ = ["PromptRow", "check_segments", "hardest_first", "prompt_rows"]
 
 _TEXTS = ("text", "lang", "audio", "speaker", "task", "label")
 
@@ -40,7 +42,8 @@ class PromptRow:
         difficulty: how badly the model to start from does, higher is harder; None if not measured.
 
     Raises:
-        ValueError: an empty prompt, a wanted length of 0 or less, or segments out of order.
+        ValueError: an empty prompt, a wanted length of 0 or less, a difficulty that is not finite,
+            or segments out of order.
     """
 
     ids: Tensor
@@ -64,6 +67,8 @@ class PromptRow:
             raise ValueError("a prompt is empty")
         if not (math.isfinite(self.length) and self.length > 0):
             raise ValueError(f"length is {self.length} but must be a number above 0")
+        if self.difficulty is not None and not math.isfinite(self.difficulty):
+            raise ValueError(f"difficulty is {self.difficulty} but must be a finite number")
         bounds = [bound for segment in self.segments for bound in segment]
         if bounds != sorted(bounds) or (bounds and bounds[0] < 0):
             raise ValueError(f"segments {self.segments} must be in order and not overlap")
@@ -98,11 +103,31 @@ def prompt_rows(path: str | Path, spec: LMSpec) -> Rows[PromptRow]:
         for name, value in (("length", length), ("difficulty", difficulty)):
             if value is not None and type(value) not in (int, float):
                 raise ValueError(f"{name!r} must be a number, not {value!r}")
-        return PromptRow(
+        prompt = PromptRow(
             ids, **texts, segments=_segments(row), length=length, difficulty=difficulty
         )
+        check_segments(prompt.segments, len(source_ids(ids, spec)) // spec.tokens.unit_length)
+        return prompt
 
     return Rows(path, parse)
+
+
+def check_segments(segments: Sequence[tuple[int, int]], units: int) -> None:
+    """Refuse stretches that reach beyond their recording.
+
+    Args:
+        segments: first unit and the one after the last, of each stretch.
+        units: of the recording.
+
+    Raises:
+        DataError: one of them ends later than the recording.
+    """
+    end = max((stop for _, stop in segments), default=0)
+    if end > units:
+        raise DataError(
+            f"segments {list(segments)} reach to unit {end}, but the recording in the prompt has "
+            f"only {units}; a unit is five tokens"
+        )
 
 
 def _segments(row: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:

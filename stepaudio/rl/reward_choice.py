@@ -40,8 +40,8 @@ class RewardChoice:
 
     Attributes:
         kind: ``"reward_model"``, ``"duration"``, ``"content"`` and ``"local_edit"`` read tokens;
-            ``"wer"``, ``"cer"``, ``"speaker"`` and ``"judge"`` listen, so their rows need
-            ``audio``.
+            ``"wer"``, ``"cer"``, ``"speaker"`` and ``"judge"`` listen. What rows must say for each
+            is checked in :mod:`stepaudio.rl.row_needs`.
         weight: in the sum.
         folder: of the reward model, or of the classifier that judges.
         tolerance: of the duration, as a share.
@@ -87,7 +87,7 @@ def build_rewards(
         spec: of the policy.
         pipeline: folder or hub id of the pipeline that speaks, and whose tokenizer knows how near
             linguistic codes are; None is the embedded one.
-        device: where that pipeline runs.
+        device: where that pipeline runs until a training moves it.
 
     Returns:
         The weighted sum.
@@ -141,10 +141,14 @@ def _listen(
     # Only these need the evaluation's packages and a decoder.
     from stepaudio.evaluation.classifier_judge import ClassifierJudge
     from stepaudio.evaluation.speakers import ResemblyzerVoice
+    from stepaudio.hub import Pretrained
     from stepaudio.pipeline_base import Pipeline
     from stepaudio.rl.audio_rewards import JudgeReward, Renderer, similarity_reward, word_reward
 
-    render = Renderer(Pipeline.from_pretrained(pipeline, device=device))
+    speaks = Pipeline.from_pretrained(pipeline, device=device)
+    if isinstance(speaks.parts.lm, Pretrained):
+        speaks.parts.lm.unload()  # it may be large, and only its spec is asked for
+    render = Renderer(speaks)
     found: dict[str, Reward] = {}
     for name, choice in choices.items():
         if choice.kind == "speaker":

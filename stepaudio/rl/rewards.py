@@ -8,18 +8,20 @@ edits and :mod:`stepaudio.rl.audio_rewards` those that listen.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from stepaudio.errors import TrainingError
 from stepaudio.interfaces import RewardModel
 from stepaudio.rl.guards import length_ratios
 from stepaudio.rl.prompt_rows import PromptRow
 from stepaudio.types import LMSpec
 
-__all__ = ["DurationReward", "ModelReward", "Reward", "WeightedRewards"]
+__all__ = ["DurationReward", "ModelReward", "Movable", "Reward", "WeightedRewards", "ask"]
 
 
 class Reward(Protocol):
@@ -30,7 +32,15 @@ class Reward(Protocol):
         ...
 
 
-class ModelReward:
+class Movable(ABC):
+    """A reward with weights, which a training moves to the device of its process."""
+
+    @abstractmethod
+    def to(self, device: torch.device) -> None:
+        """Compute there from now on."""
+
+
+class ModelReward(Movable):
     """A reward model on tokens (paper section 3.2.2).
 
     Args:
@@ -86,7 +96,7 @@ class DurationReward:
         return (-distance / self.tolerance).exp().nan_to_num(0.0)
 
 
-class WeightedRewards:
+class WeightedRewards(Movable):
     """A weighted sum that remembers its parts.
 
     Args:
@@ -113,12 +123,62 @@ class WeightedRewards:
         self.parts: dict[str, Tensor] = {}
 
     def to(self, device: torch.device) -> None:
-        """Move the reward models among the parts."""
+        """Move the parts that have weights."""
         for reward in self.rewards.values():
-            if isinstance(reward, ModelReward):
+            if isinstance(reward, Movable):
                 reward.to(device)
 
     def __call__(self, prompts: Sequence[PromptRow], responses: Sequence[Tensor]) -> Tensor:
-        """The sum."""
+        """The sum; a TrainingError for a part that is not one number per response."""
         self.parts = {name: reward(prompts, responses) for name, reward in self.rewards.items()}
+        for name, part in self.parts.items():
+            _require_one_each(part, _called(name), len(responses))
         return torch.stack([self.weights[n] * part for n, part in self.parts.items()]).sum(0)
+
+
+def ask(
+    reward: Reward,
+    prompts: Sequence[PromptRow],
+    responses: Sequence[Tensor],
+    places: Sequence[str],
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Ask a reward, and refuse what nothing can be learned from.
+
+    Args:
+        reward: of a sum, every part is checked.
+        prompts: rows.
+        responses: ``[R_i]`` int64 ids each.
+        places: where each prompt stands, for errors.
+
+    Returns:
+        ``[B]`` finite scores, and those of the parts of a sum by name.
+
+    Raises:
+        TrainingError: not one finite number per response; names the reward and the prompt.
+    """
+    scores = reward(prompts, responses)
+    _require_one_each(scores, "the reward", len(responses))
+    parts = reward.parts if isinstance(reward, WeightedRewards) else {}
+    # Parts come first: a sum that is not finite does not say which of them is to blame.
+    for name, found in [*((_called(n), part) for n, part in parts.items()), ("the reward", scores)]:
+        wrong = (~found.isfinite()).nonzero()[:, 0].tolist()
+        if wrong:
+            raise TrainingError(
+                f"{name} is {float(found[wrong[0]])} for an answer to {places[wrong[0]]}, but must "
+                "be a finite number for every answer, also for an empty one; mend the reward, or "
+                "leave the prompt out"
+            )
+    return scores, parts
+
+
+def _called(name: str) -> str:
+    return f"the reward {name!r}"
+
+
+def _require_one_each(scores: Tensor, name: str, count: int) -> None:
+    if not isinstance(scores, Tensor) or scores.shape != (count,):
+        shape = list(scores.shape) if isinstance(scores, Tensor) else "none"
+        raise TrainingError(
+            f"{name} returned a {type(scores).__name__} of shape {shape} for {count} answers, but "
+            f"must return a tensor of shape [{count}], one number for each"
+        )

@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from stepaudio.errors import ConfigError
 from stepaudio.interfaces import RewardModel
 from stepaudio.lm.step1 import Step1LM
 from stepaudio.rl.pairs import PairBatch, pack_pairs, pair_means
 from stepaudio.rl.reward import TokenRewardModel
+from stepaudio.training.config import require_not_negative
 from stepaudio.training.language_model import load_language_model
 from stepaudio.training.lora import add_lora, merge_lora
 from stepaudio.training.packed_stage import PackedConfig, PackedStage
@@ -41,7 +41,7 @@ class RewardConfig(PackedConfig):
         judge_margin: the same on the scale of judges (1 to 10).
 
     Raises:
-        ConfigError: a negative margin.
+        ConfigError: a margin that is negative or not finite.
     """
 
     learning_rate: float = 2e-5
@@ -51,8 +51,7 @@ class RewardConfig(PackedConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.human_margin < 0 or self.judge_margin < 0:
-            raise ConfigError("human_margin and judge_margin must not be negative")
+        require_not_negative(self, "human_margin", "judge_margin")
 
 
 class RewardTraining(PackedStage[PairBatch]):

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 from stepaudio.configs import build_config, options_of
 from stepaudio.errors import ConfigError, MissingExtraError
 
-__all__ = ["TrainingConfig", "load_config"]
+__all__ = ["TrainingConfig", "load_config", "require_not_negative"]
 
 C = TypeVar("C")
 
@@ -64,10 +64,14 @@ class TrainingConfig:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        self.require_positive("learning_rate", "max_grad_norm", "save_every", "keep_checkpoints")
-        for name in ("final_learning_rate", "warmup_steps", "weight_decay"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name)} but must not be negative")
+        self.require_positive(
+            "learning_rate", "adam_epsilon", "max_grad_norm", "save_every", "keep_checkpoints"
+        )
+        require_not_negative(self, "final_learning_rate", "warmup_steps", "weight_decay")
+        if not all(0 <= beta < 1 for beta in self.adam_betas):
+            raise ConfigError(
+                f"adam_betas is {list(self.adam_betas)} but each must be 0 or more and below 1"
+            )
 
     def require_positive(self, *names: str) -> None:
         """Refuse numbers that are not above 0.
@@ -82,6 +86,22 @@ class TrainingConfig:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"{name} is {value} but must be above 0")
+
+
+def require_not_negative(settings: object, *names: str) -> None:
+    """Refuse numbers below 0.
+
+    Args:
+        settings: of a training, or a table of them.
+        *names: of the settings.
+
+    Raises:
+        ConfigError: one of them is negative or not finite.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if not (math.isfinite(value) and value >= 0):
+            raise ConfigError(f"{name} is {value} but must be finite and 0 or more")
 
 
 def load_config(config_class: type[C], path: str | Path | None, overrides: Sequence[str] = ()) -> C:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from stepaudio.devices import resolve_device
-from stepaudio.errors import MissingExtraError, OutputExistsError, TrainingError
+from stepaudio.errors import ConfigError, MissingExtraError, OutputExistsError, TrainingError
 from stepaudio.hub import read_json, write_atomic
 from stepaudio.plotting import require_matplotlib
 from stepaudio.seeds import derive_seed, scoped_seed
@@ -49,10 +49,12 @@ StepProgress = Callable[[int, int, Mapping[str, float]], None]
 #: Seconds between two pictures of a run that goes on.
 _DRAW_EVERY = 60.0
 _RUN, _MODEL, _CHECKPOINTS = "run.json", "model", "checkpoints"
+#: In ``run.json``, beside the settings: what they led to when the run began.
+_BEGAN = "began_with"
 
 
 def train(stage: Stage[Any], *, force: bool = False, progress: StepProgress | None = None) -> Path:
-    """Train, or go on where a run with the same settings stopped.
+    """Train, or go on where a run with the same settings, data and start stopped.
 
     In a program started by ``torchrun`` or ``accelerate launch`` every process calls it.
 
@@ -65,16 +67,23 @@ def train(stage: Stage[Any], *, force: bool = False, progress: StepProgress | No
         Folder of the trained model, ``output/model``.
 
     Raises:
+        ConfigError: the warm-up is not over before the last step.
         MissingExtraError: accelerate or matplotlib is not installed.
-        OutputExistsError: the folder holds something else, or a run with other settings.
+        OutputExistsError: the folder holds something else, or a run with other settings, other
+            data or another model to start from.
         TrainingError: the training diverged, or this process cannot run it.
     """
+    warmup = stage.config.warmup_steps
+    if warmup >= stage.steps:
+        raise ConfigError(
+            f"warmup_steps is {warmup} but the training has only {stage.steps} steps: the rate "
+            "would never fall; warm up for fewer steps, or train for more"
+        )
     require_matplotlib()
     accelerator = _accelerator(stage.config)
     out = Path(stage.config.output)
     settings = _settings(stage)
-    if not force:
-        _check_folder(out, settings)
+    _check_folder(out, settings, anew=force)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         _open_folder(out, settings, anew=force)
@@ -213,18 +222,26 @@ def _accelerator(config: TrainingConfig) -> Accelerator:
 
 def _settings(stage: Stage[Any]) -> dict[str, Any]:
     """What a run is known by, as JSON would give it back."""
-    said = {"stage": type(stage).__name__, **dataclasses.asdict(stage.config)}
+    began = {"steps": stage.steps, **stage.fingerprint()}
+    said = {"stage": type(stage).__name__, **dataclasses.asdict(stage.config), _BEGAN: began}
     loaded: dict[str, Any] = json.loads(json.dumps(said))
     return loaded
 
 
-def _check_folder(out: Path, settings: Mapping[str, Any]) -> None:
+def _check_folder(out: Path, settings: Mapping[str, Any], *, anew: bool) -> None:
     if not (out / _RUN).exists():
+        # Not even anew: only what a run has written may be removed for another.
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise OutputExistsError(f"{out} exists and is no training run; choose another output")
+            raise OutputExistsError(
+                f"{out} exists and is no training run (it has no {_RUN}), so it is never "
+                "overwritten; choose another output"
+            )
+        return
+    if anew:
         return
     before = read_json(out / _RUN)
-    other = sorted(k for k in {*before, *settings} if before.get(k) != settings.get(k))
+    names = {*before, *settings} - {_BEGAN}
+    other = sorted(k for k in names if before.get(k) != settings.get(k))
     if other:
         name = other[0]
         raise OutputExistsError(
@@ -232,13 +249,23 @@ def _check_folder(out: Path, settings: Mapping[str, Any]) -> None:
             f"({name} was {before.get(name)!r}, now {settings.get(name)!r}); "
             "choose another output, or ask to overwrite it"
         )
+    # Runs of earlier versions do not tell what they began with.
+    began, now = before.get(_BEGAN, {}), settings[_BEGAN]
+    changed = sorted(k for k in began.keys() & now.keys() if began[k] != now[k])
+    if changed:
+        told = [f"{k} ({settings.get(k) or f'{began[k]}, now {now[k]}'})" for k in changed]
+        raise OutputExistsError(
+            f"{out} holds a run that began with something else: {', '.join(told)}; bring back what "
+            "it began with, choose another output, or ask to overwrite it"
+        )
 
 
 def _open_folder(out: Path, settings: Mapping[str, Any], *, anew: bool) -> None:
     if anew and (out / _RUN).exists():
         for name in (_MODEL, _CHECKPOINTS, "tensorboard"):
             shutil.rmtree(out / name, ignore_errors=True)
-        for name in (_RUN, "metrics.jsonl", "curves.png"):
+        # Not the settings, which are replaced below: a folder without them counts as no run.
+        for name in ("metrics.jsonl", "curves.png"):
             (out / name).unlink(missing_ok=True)
     text = json.dumps(settings, indent=2) + "\n"
     write_atomic(out / _RUN, lambda path: path.write_text(text, encoding="utf-8"), force=True)

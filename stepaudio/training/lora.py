@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,7 +41,8 @@ class LoraSettings:
     )  # fmt: skip
 
     def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1 or not self.targets:
+        good = self.rank >= 1 and 0 < self.alpha < math.inf and 0 <= self.dropout < 1
+        if not (good and self.targets):
             raise ConfigError(f"[lora] makes no sense: {self}")
 
 

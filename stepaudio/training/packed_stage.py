@@ -5,13 +5,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from stepaudio.errors import ConfigError
+from stepaudio.safety.weights import sampled_digest
 from stepaudio.seeds import seeded
 from stepaudio.training.config import TrainingConfig
 from stepaudio.training.lora import LoraSettings
 from stepaudio.training.packing import LazyBatches, plan_packs
+from stepaudio.training.rows import Rows
 from stepaudio.training.stage import Stage
 
 __all__ = ["PackedConfig", "PackedStage", "plan_epochs"]
@@ -57,20 +59,31 @@ class PackedStage(Stage[B]):
         config: how it is trained.
         lengths: tokens of each row.
 
+    Attributes:
+        rows: what is learned; subclasses set it.
+
     Raises:
         DataError: a row is longer than a pack.
     """
 
     config: PackedConfig
+    rows: Rows[Any]
 
     def __init__(self, config: PackedConfig, lengths: Sequence[int]) -> None:
         self.config = config
         self._plan = plan_epochs(config, lengths)
+        self._start: str | None = None
 
     @property
     def steps(self) -> int:
         """Optimizer steps of all epochs."""
         return len(self._plan)
+
+    def fingerprint(self) -> dict[str, str]:
+        """Digests of the file of rows and of the model to start from."""
+        if self._start is None:  # the model has moved when the same stage is trained again
+            self._start = sampled_digest(self.model)
+        return {"data": self.rows.digest, "model": self._start}
 
     def batches(self, step: int) -> Sequence[B]:
         """Packs of one step.

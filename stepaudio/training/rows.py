@@ -8,6 +8,7 @@ checked whole when it is opened, then read row by row.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -92,6 +93,7 @@ class Rows(Sequence[R], Generic[R]):
 
     Attributes:
         lengths: tokens of each row.
+        digest: 32 hexadecimal digits of the SHA-256 of the file.
 
     Raises:
         DataError: the file cannot be read, has no rows, or a row is wrong; the message names the
@@ -103,10 +105,11 @@ class Rows(Sequence[R], Generic[R]):
         self._parse: Callable[[Mapping[str, Any]], R] = parse
         self._lines: list[tuple[int, int]] = []
         self.lengths: list[int] = []
-        offset = 0
+        offset, digest = 0, hashlib.sha256()
         try:
             with self.path.open("rb") as file:
                 for number, line in enumerate(file, start=1):
+                    digest.update(line)
                     if line.strip():
                         self.lengths.append(self._row(line, number).tokens)
                         self._lines.append((number, offset))
@@ -115,6 +118,7 @@ class Rows(Sequence[R], Generic[R]):
             raise DataError(f"{path} cannot be read: {error}") from error
         if not self._lines:
             raise DataError(f"{path} has no rows")
+        self.digest = digest.hexdigest()[:32]
 
     def __len__(self) -> int:
         return len(self._lines)

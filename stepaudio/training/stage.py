@@ -128,6 +128,16 @@ class Stage(ABC, Generic[B]):
         moving = [p for p in self.model.parameters() if p.requires_grad]
         return [Group(moving, rate, config.weight_decay)]
 
+    def fingerprint(self) -> dict[str, str]:
+        """What the training begins with that the config only names, such as the rows of a file.
+
+        A run goes on only while it is the same, so it must not follow the model as that moves.
+
+        Returns:
+            Digests by what they are of; named as the setting that leads there, if there is one.
+        """
+        return {}
+
     def start(self, accelerator: Accelerator, model: nn.Module) -> None:
         """Called once before the first step, when :attr:`model` is in place.
 

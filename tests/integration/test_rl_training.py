@@ -20,6 +20,12 @@ from stepaudio.training.loop import train
 ROOT = Path(__file__).parents[2]
 
 
+def run_grpo(output: str) -> None:
+    """Two short rounds of answers that count the same, in micro-batches of unequal size."""
+    sizes: dict[str, Any] = {"prompts_per_round": 3, "group_size": 3, "micro_batch": 2}
+    train(grpo(Path(output), rounds=2, normalize="response", **sizes))
+
+
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing curves takes longer than these trainings."""
@@ -110,14 +116,20 @@ def test_hardest_prompts_first(tmp_path: Path) -> None:
 
 def test_two_processes_draw_and_learn_as_one(tmp_path: Path) -> None:
     run_ppo(str(tmp_path / "one"))
+    run_grpo(str(tmp_path / "one-grpo"))
     script = tmp_path / "two.py"
-    script.write_text("import sys\nfrom rl_debug import run_ppo\nrun_ppo(sys.argv[1])\n")
+    script.write_text(
+        "import sys\nfrom test_rl_training import run_grpo\nfrom rl_debug import run_ppo\n"
+        "run_ppo(sys.argv[1])\nrun_grpo(sys.argv[1] + '-grpo')\n"
+    )
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
         [*launch, str(script), str(tmp_path / "two")],
         env={
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+            "PYTHONPATH": os.pathsep.join(
+                [str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)]
+            ),
             "OMP_NUM_THREADS": "1",
         },
         capture_output=True,
@@ -125,7 +137,8 @@ def test_two_processes_draw_and_learn_as_one(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    one, two = log(tmp_path / "one"), log(tmp_path / "two")
-    assert len(one) == len(two) == 8
-    for a, b in zip(one, two, strict=True):
-        assert a == pytest.approx(b, rel=1e-3, abs=1e-5)
+    for kind in ("", "-grpo"):
+        one, two = log(tmp_path / f"one{kind}"), log(tmp_path / f"two{kind}")
+        assert len(one) == len(two) == 8
+        for a, b in zip(one, two, strict=True):
+            assert a == pytest.approx(b, rel=1e-3, abs=1e-5)

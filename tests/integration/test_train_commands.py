@@ -66,9 +66,19 @@ def test_refusals_are_told_in_one_line(folder: Path) -> None:
         (["output=x", "epoch=2"], "did you mean 'epochs'?"),
         ([f"output={folder}"], "no training run"),
         ([f"output={folder}/new", "pack_tokens=8"], "raise pack_tokens"),
+        ([f"output={folder}/new", "warmup_steps=99"], "warmup_steps is 99 but the training has"),
         ([f"output={folder}/new", f"data={folder}/pairs.jsonl"], "line 1: has no 'completion'"),
         ([f"output={folder}/new", "model=nowhere"], "neither a folder nor a hub id"),
     ):
         line = [word for setting in settings for word in ("--set", setting)]
         assert words in refused("train", "sft", f"{folder}/sft.toml", *line)
     assert not (folder / "new").exists()
+
+
+def test_force_leaves_what_no_run_has_written(folder: Path) -> None:
+    mine = folder / "project" / "model" / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("all my work")
+    line = ["train", "sft", f"{folder}/sft.toml", "--set", f"output={folder}/project", "--force"]
+    assert "no training run" in refused(*line)
+    assert [p.name for p in (folder / "project").rglob("*")] == ["model", "mine.txt"]

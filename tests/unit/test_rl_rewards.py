@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from debug_parts import debug_parts, speech
 from fakes import FakeRewardModel
 
-from stepaudio.errors import ConfigError, DataError
+from stepaudio.errors import ConfigError, DataError, TrainingError
 from stepaudio.evaluation.contracts import ModelId, Sample, Verdict
 from stepaudio.pipeline_base import Pipeline
 from stepaudio.rl.audio_rewards import JudgeReward, MetricReward, Renderer, word_reward
@@ -90,6 +91,10 @@ def test_local_edit_numbers_by_hand() -> None:
     found = LocalEditReward(SPEC)([row, row], [ids(A, B, D), ids(A, B, C, D)])
     expected = [0.75 + 1.0 + 0.5 + math.exp(-2.5), 4.0]
     torch.testing.assert_close(found, torch.tensor(expected))
+    # Out of nine units, only two could ever be found.
+    for judged in (preserved_similarity, preserved_order):
+        with pytest.raises(DataError, match="reach to unit 9, but"):
+            judged(source, source, [(0, 9)])
     only = LocalEditReward(SPEC, LocalEditScores(0.0, 2.0, 0.0, 0.0))
     assert only([row, PromptRow(ids([1]))], [ids(A, B, D), ids(A)]).tolist() == [2.0, 0.0]
 
@@ -104,6 +109,9 @@ def test_a_sum_remembers_its_parts() -> None:
     both = WeightedRewards({"model": model, "ones": ones}, {"model": 2.0, "ones": -1.0})
     assert both(rows, responses).tolist() == [1.0, 3.0, 5.0]
     assert both.parts["model"].tolist() == [1.0, 2.0, 3.0]
+    short = WeightedRewards({"ones": ones, "short": lambda prompts, responses: torch.ones(2)})
+    with pytest.raises(TrainingError, match=r"'short' returned a Tensor of shape \[2\] for 3"):
+        short(rows, responses)
     with pytest.raises(ValueError, match="same names"):
         WeightedRewards({"ones": ones}, {})
 
@@ -124,7 +132,9 @@ def test_variety() -> None:
 
 def test_rows_of_prompts(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
-    row = {"prompt": [1, 2], "audio": "a.wav", "segments": [[0, 2]], "length": 2, "more": None}
+    row = {
+        "prompt": [1, *A, *B], "audio": "a.wav", "segments": [[0, 2]], "length": 2, "more": None,
+    }  # fmt: skip
     path.write_text(json.dumps(row) + "\n\n" + json.dumps({"prompt": [3], "difficulty": 0.5}))
     first, second = prompt_rows(path, SPEC)
     assert (first.audio, first.segments, first.length) == (str(tmp_path / "a.wav"), ((0, 2),), 2)
@@ -135,6 +145,9 @@ def test_rows_of_prompts(tmp_path: Path) -> None:
         ({"prompt": [1], "segments": [[2, 1]]}, "in order"),
         ({"prompt": [1], "segments": [1]}, "segments"),
         ({"prompt": [1], "length": 0}, "length"),
+        ({"prompt": [1], "difficulty": math.nan}, "difficulty is nan"),
+        ({"prompt": [1, *A, *B], "segments": [[0, 1], [5, 7]]}, "unit 7, .* has only 2"),
+        ({"prompt": [1], "segments": [[0, 1]]}, "has only 0"),
         ({"prompt": [1] * 100}, "no room"),
     ):
         path.write_text(json.dumps(wrong))
@@ -193,13 +206,60 @@ def test_rewards_that_listen(tmp_path: Path) -> None:
     assert JudgeReward(render, ears)(rows, responses).tolist() == [0.25, 0.75, 0.0]
     # One sound for all rewards, and the same sound for the same answer in another batch.
     first = render(rows, responses)
-    assert render(rows, responses) is first
+    for one, other in zip(render(rows, responses), first, strict=True):
+        assert (one and one.audio) is (other and other.audio)
     again = render(rows[:1], responses[:1])[0]
     assert again is not None
     assert first[0] is not None
     torch.testing.assert_close(again.audio.samples, first[0].audio.samples, atol=1e-5, rtol=0)
+    # What else is known of a recording is that of the row asked about, not of the one before.
+    asked = render([replace(row, text="good bye", lang="zh") for row in rows], responses)
+    assert asked[1] is not None
+    assert first[1] is not None
+    assert (asked[1].text, asked[1].lang, asked[1].label) == ("good bye", "zh", "sad")
+    assert asked[1].source is first[1].source
     pytest.importorskip("jiwer")
     words = word_reward(render, ears)(rows, responses)
     torch.testing.assert_close(words, torch.tensor([2 / 3, 2 / 3, 0.0]))
     with pytest.raises(ValueError, match="neither"):
         word_reward(render, ears, unit="per")
+
+
+def test_the_voices_used_last_are_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stepaudio.rl.audio_rewards._VOICES", 2)
+    parts = debug_parts()
+    unit = ids([parts.lm.spec.audio_offset + i for i in (0, 1, 12, 13, 14)])
+    pipeline = Pipeline(parts)
+    made: list[object] = []
+    make = pipeline.voice_prompt
+    monkeypatch.setattr(pipeline, "voice_prompt", lambda audio: made.append(audio) or make(audio))
+    rows = []
+    for seed in range(3):
+        speech(seed=seed).save(tmp_path / f"{seed}.wav")
+        rows.append(PromptRow(ids([4]), audio=str(tmp_path / f"{seed}.wav")))
+    render = Renderer(pipeline)
+    for number in (0, 1, 0, 2, 0):
+        render([rows[number]], [unit])
+    assert len(made) == 3
+    assert len(render._voices) == 2
+    # 1 was used before 0 and had to go; a batch of more voices than that is spoken all the same.
+    assert None not in render([rows[0], *rows], [unit] * 4)
+    assert len(made) == 5
+    assert len(render._voices) == 2
+
+
+def test_what_makes_the_sound_is_moved() -> None:
+    parts = debug_parts()
+    render, ears = Renderer(Pipeline(parts)), Listener()
+    both = WeightedRewards(
+        {"seconds": MetricReward(render, ears, "seconds"), "judge": JudgeReward(render, ears)}
+    )
+    both.to(torch.device("meta"))
+    for part in (parts.tokenizer, parts.speaker, parts.flow, parts.vocoder):
+        assert isinstance(part, torch.nn.Module)
+        assert {weight.device.type for weight in part.parameters()} == {"meta"}
+    # The language model is not used, and may be large.
+    assert isinstance(parts.lm, torch.nn.Module)
+    assert next(parts.lm.parameters()).device.type == "cpu"

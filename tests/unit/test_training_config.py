@@ -8,6 +8,9 @@ from typing import Literal
 import pytest
 
 from stepaudio.errors import ConfigError
+from stepaudio.rl.grpo import GRPOConfig
+from stepaudio.rl.ppo import PPOConfig
+from stepaudio.rl.train_reward import RewardConfig
 from stepaudio.training.config import TrainingConfig, load_config
 from stepaudio.training.lora import LoraSettings
 from stepaudio.training.schedule import cosine_rate
@@ -70,7 +73,15 @@ def test_settings_alone_are_enough() -> None:
         (["seed"], "not of the form key=value"),
         (["learning_rate=0"], "learning_rate is 0.0 but must be above 0"),
         (["learning_rate=nan"], "learning_rate is nan"),
-        (["warmup_steps=-1"], "must not be negative"),
+        (["warmup_steps=-1"], "warmup_steps is -1 but must be finite and 0 or more"),
+        (["final_learning_rate=nan"], "final_learning_rate is nan"),
+        (["weight_decay=nan"], "weight_decay is nan"),
+        (["weight_decay=inf"], "weight_decay is inf"),
+        (["adam_betas=[0.9, 1.0]"], "adam_betas is [0.9, 1.0] but each must be 0 or more"),
+        (["adam_betas=[-0.1, 0.9]"], "adam_betas is [-0.1, 0.9]"),
+        (["adam_betas=[nan, 0.9]"], "adam_betas is [nan, 0.9]"),
+        (["adam_epsilon=-1"], "adam_epsilon is -1.0 but must be above 0"),
+        (["adam_epsilon=nan"], "adam_epsilon is nan"),
     ],
 )
 def test_wrong_settings_are_named(tmp_path: Path, sets: list[str], words: str) -> None:
@@ -78,6 +89,26 @@ def test_wrong_settings_are_named(tmp_path: Path, sets: list[str], words: str) -
     with pytest.raises(ConfigError) as caught:
         load_config(Config, path, sets)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["nan", "-0.1", "inf"])
+@pytest.mark.parametrize(
+    ("config_class", "name"),
+    [
+        (SFTConfig, "lora.alpha"),
+        (RewardConfig, "human_margin"),
+        (RewardConfig, "judge_margin"),
+        (GRPOConfig, "kl_beta"),
+        (GRPOConfig, "guards.missing_end"),
+        (GRPOConfig, "guards.length"),
+        (PPOConfig, "entropy_weight"),
+    ],
+)
+def test_numbers_of_the_stages_are_in_range(
+    config_class: type[TrainingConfig], name: str, value: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"{name.rpartition('.')[2]}\b.*{value}"):
+        load_config(config_class, None, ["output=out", "data=rows", f"{name}={value}"])
 
 
 def test_the_settings_of_the_documentation(tmp_path: Path) -> None:

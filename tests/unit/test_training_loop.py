@@ -13,7 +13,7 @@ from accelerate.state import AcceleratorState
 from torch import nn
 from training_debug import Toy, losses
 
-from stepaudio.errors import CheckpointError, OutputExistsError, TrainingError
+from stepaudio.errors import CheckpointError, ConfigError, OutputExistsError, TrainingError
 from stepaudio.training import checkpoint, loop
 from stepaudio.training.config import TrainingConfig
 from stepaudio.training.loop import train
@@ -154,10 +154,80 @@ def test_other_settings_are_refused_and_force_starts_anew(tmp_path: Path) -> Non
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("all my work")
-    with pytest.raises(OutputExistsError, match="no training run"):
-        train(Toy(config(tmp_path)))
-    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "thesis.txt").write_text("all my work")
+    for force in (False, True):
+        with pytest.raises(OutputExistsError, match=r"no training run .*no run\.json"):
+            train(Toy(config(tmp_path)), force=force)
+    assert [p.name for p in tmp_path.rglob("*")] == ["model", "thesis.txt"]
+
+
+def test_starting_anew_may_be_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left is still a run that may be overwritten."""
+    train(Toy(config(tmp_path / "run")))
+
+    def dies(*args: Any, **kwargs: Any) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "write_atomic", dies)
+        with pytest.raises(Crash):
+            train(Toy(config(tmp_path / "run")), force=True)
+    train(Toy(config(tmp_path / "run", learning_rate=0.1)), force=True)
+    assert len(losses(tmp_path / "run")) == 6
+
+
+class Reader(Toy):
+    """Begins with a file of which the config tells only the name."""
+
+    text = "first"
+
+    def fingerprint(self) -> dict[str, str]:
+        return {"text": self.text}
+
+
+def stopped(stage: Toy) -> None:
+    def look(done: int, total: int, row: object) -> None:
+        if done == 3:
+            raise Crash
+
+    with pytest.raises(Crash):
+        train(stage, progress=look)
+
+
+def test_a_run_that_began_with_something_else_is_refused(tmp_path: Path) -> None:
+    stopped(Reader(config(tmp_path / "run")))
+    before = (tmp_path / "run" / "run.json").read_bytes()
+    other = Reader(config(tmp_path / "run"))
+    other.text, other.steps = "second", 4
+    with pytest.raises(OutputExistsError, match=r"steps \(6, now 4\), text \(first, now second\)"):
+        train(other)
+    assert (tmp_path / "run" / "run.json").read_bytes() == before
+    train(Reader(config(tmp_path / "run")))
+    with pytest.raises(OutputExistsError, match="began with something else"):
+        train(other)
+    train(other, force=True)
+    assert len(losses(tmp_path / "run")) == 4
+
+
+def test_a_run_that_does_not_tell_what_it_began_with_goes_on(tmp_path: Path) -> None:
+    stopped(Reader(config(tmp_path / "run")))
+    file = tmp_path / "run" / "run.json"
+    told = json.loads(file.read_text())
+    assert told.pop("began_with") == {"steps": 6, "text": "first"}
+    file.write_text(json.dumps(told))
+    train(Reader(config(tmp_path / "run")))
+    train(Toy(config(tmp_path / "whole")))
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+    # From now on it does.
+    assert json.loads(file.read_text())["began_with"] == {"steps": 6, "text": "first"}
+
+
+def test_a_warm_up_without_an_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="warmup_steps is 6 but the training has only 6 steps"):
+        train(Toy(config(tmp_path / "run", warmup_steps=6)))
+    assert not (tmp_path / "run").exists()
+    train(Toy(config(tmp_path / "run", warmup_steps=5)))
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:

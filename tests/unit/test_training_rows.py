@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ def test_rows_are_read_where_they_lie(tmp_path: Path) -> None:
     assert rows[-1].completion.tolist() == [3]
     assert rows[1].prompt.dtype == torch.int64
     assert len(rows[0:5]) == 2
+    assert rows.digest == hashlib.sha256(path.read_bytes()).hexdigest()[:32]
 
 
 def test_pairs_and_what_may_be_left_out(tmp_path: Path) -> None:
