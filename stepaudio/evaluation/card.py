@@ -169,15 +169,16 @@ class _Bench:
     def section(self, name: str, section: Section) -> dict[str, Any]:
         """Everything about one section."""
         plan = self.plan
+        rows: list[Row] = []
         try:
             rows = section.rows(self.material, self.context)
             limit = plan.limits.get(name, section.limit)
-            rows = select(rows, Selection(limit=limit, seed=plan.seed))
+            rows = select(rows, Selection(limit=limit, seed=plan.seed, ranked=section.ranked))
             if section.prepare is not None:
                 rows = section.prepare(rows, self.material, plan.work / "inputs" / name)
         except EvaluationError as error:
             self.missing[f"section {name}"] = str(error)
-            return {"title": section.title, "missing": str(error)}
+            return {"title": section.titled(rows), "missing": str(error)}
         config = RunConfig(
             model_name(plan.model),
             iterations=section.iterations,
@@ -240,9 +241,9 @@ class _Bench:
         lines = item_lines(rows, items, scored, baseline=config.baseline)
         write_report(store.folder, report, lines, plots=False, force=True)
         self.judges_told |= report["judges"]
-        found = Measured(rows, items, scored, seed)
+        found = Measured(rows, items, scored, instruments.names, seed)
         told: dict[str, Any] = {
-            "title": section.title,
+            "title": section.titled(rows),
             "rows": len(rows),
             "speakers": len({row.speaker or row.id for row in rows}),
             "failed": sum(item.wav is None for item in items),

@@ -7,6 +7,7 @@ All of it comes from one manifest of speakers that the model has never heard, wh
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -126,10 +127,22 @@ class Material:
         return unique_ids(rows)
 
     def speech_from_text(self) -> list[Row]:
-        """Every sentence in each of four voices."""
+        """Every sentence in each of four voices, dealt out to the voices in turn.
+
+        Returns:
+            The rows in the order in which they are to be taken: no sentence is said twice before
+            all were said once, and no voice says more than one more than another.
+        """
         voices: dict[str, Recording] = {}
         for one in sorted(self.speech, key=lambda r: (_rank(self.seed, r.speaker), r.id)):
             voices.setdefault(one.speaker, one)
+        prompts = list(voices.items())[:_VOICES]
+        deck = sorted(range(len(SENTENCES)), key=lambda n: _rank(self.seed, f"sentence-{n}"))
+        dealt = []
+        for turn in range(len(prompts) * len(deck)):
+            # Here every voice would get its first sentence again: from now on the one behind.
+            shift = turn // math.lcm(len(prompts), len(deck))
+            dealt.append((prompts[turn % len(prompts)], deck[(turn + shift) % len(deck)]))
         rows = [
             Row(
                 id="",
@@ -138,13 +151,12 @@ class Material:
                 label="",
                 speaker=speaker,
                 lang="en",
-                text=sentence,
+                text=SENTENCES[number],
                 origin=f"stepaudio.evaluation.card_sentences:{number}",
                 prompt_audio=one.path,
                 prompt_text=one.text,
             )
-            for speaker, one in list(voices.items())[:_VOICES]
-            for number, sentence in enumerate(SENTENCES)
+            for (speaker, one), number in dealt
         ]
         return unique_ids(rows)
 

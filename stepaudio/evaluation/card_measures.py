@@ -182,19 +182,17 @@ def style(found: Measured, context: Context) -> list[Figure]:
 
 def speed(found: Measured, context: Context) -> list[Figure]:
     """Is the tempo what the label says."""
+    nominal_known = found.where(lambda row: row.label in context.tempo)
 
     def within(row: Row) -> bool | None:
-        ratio, nominal = (
-            found.value(row, "iter1", "prosody.tempo_ratio"),
-            context.tempo.get(row.label),
-        )
-        return None if ratio is None or nominal is None else within_nominal(ratio, nominal)
+        ratio = found.value(row, "iter1", "prosody.tempo_ratio")
+        return None if ratio is None else within_nominal(ratio, context.tempo[row.label])
 
     figures = [
         Figure(
             "within",
             "tempo within ±10 % of the label's ratio",
-            found.share("iter1", within),
+            nominal_known.share("iter1", within, needs="prosody"),
             share=True,
             digits=0,
             needs="nominal tempo",
@@ -266,7 +264,7 @@ def silence(found: Measured, context: Context) -> list[Figure]:
         Figure(
             "no_word_lost",
             "recordings in which no further word is left out",
-            found.share("iter1", kept),
+            found.share("iter1", kept, needs="words"),
             share=True,
             digits=0,
             needs="words",
@@ -286,7 +284,7 @@ def sounds(found: Measured, context: Context) -> list[Figure]:
     scored = {(one.row, one.step): one for one in found.scored}
 
     def at_place(of: Measured, step: str) -> Interval:
-        return of.share(step, lambda row: asked_for(scored[row.id, step]))
+        return of.share(step, lambda row: asked_for(scored[row.id, step]), needs=judge)
 
     def share(name: str, title: str, interval: Interval) -> Figure:
         return Figure(name, title, interval, share=True, digits=0, needs=judge)

@@ -1,13 +1,15 @@
 """Rates, means and differences of one section of a model card, each with its interval.
 
 A recording that could not be made is never left out to the figure's advantage: all its words are
-wrong, nothing asked for was heard in it, and a share counts it as failed. Of its voice and sound
-nothing can be told; how many there are stands beside every section.
+wrong, nothing asked for was heard in it, and a share counts it as failed. So it is where none could
+be made: a figure is unknown only without the instrument that measures it, which is told by name and
+not from what it said. Of a lost recording's voice and sound nothing can be told; how many there are
+stands beside every section.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeAlias
 
 from stepaudio.evaluation.benchmark_data import Row
@@ -38,15 +40,23 @@ class Measured:
         rows: all of the section.
         items: those made, or tried.
         scored: the same, measured.
+        instruments: that measured the section, by
+            :attr:`stepaudio.evaluation.measuring.Instruments.names`.
         seed: of the resampling.
     """
 
     def __init__(
-        self, rows: Sequence[Row], items: Sequence[Item], scored: Sequence[Scored], seed: int
+        self,
+        rows: Sequence[Row],
+        items: Sequence[Item],
+        scored: Sequence[Scored],
+        instruments: Collection[str],
+        seed: int,
     ) -> None:
         self.rows = list(rows)
         self.items = list(items)
         self.scored = list(scored)
+        self.instruments = frozenset(instruments)
         self.seed = seed
         self._items = {(item.row, item.step): item for item in items}
         self._scored = {(one.row, one.step): one for one in scored}
@@ -81,7 +91,7 @@ class Measured:
         ids = {row.id for row in rows}
         items = [item for item in self.items if item.row in ids]
         scored = [one for one in self.scored if one.row in ids]
-        return Measured(rows, items, scored, self.seed)
+        return Measured(rows, items, scored, self.instruments, self.seed)
 
     def item(self, row: Row, step: str) -> Item | None:
         """What was made of a row; None if it was not tried."""
@@ -155,27 +165,24 @@ class Measured:
             values.append(None if now is None or before is None else now - before)
         return mean_interval(values, self._speakers, seed=self.seed)
 
-    def share(self, step: str, test: Test) -> Interval:
+    def share(self, step: str, test: Test, needs: str = "") -> Interval:
         """How many rows pass; those without a recording do not.
 
         Args:
             step: that must be there.
             test: of a row whose recording is there.
+            needs: the instrument that the test asks; empty if none.
 
         Returns:
-            The share of the rows for which it can be told; nothing if it can for none.
+            The share of the rows for which it can be told; nothing without the instrument.
         """
         values: list[float | None] = []
-        known = False
         for row in self.rows:
             item = self.item(row, step)
-            passed = test(row) if item is not None and item.wav is not None else None
-            known |= passed is not None
-            if item is not None and item.wav is None:
-                passed = False
+            passed: bool | None = None
+            if item is not None and (not needs or needs in self.instruments):
+                passed = test(row) if item.wav is not None else False
             values.append(None if passed is None else float(passed))
-        if not known:
-            values = [None] * len(values)
         return mean_interval(values, self._speakers, seed=self.seed)
 
     def ratio(self, above: Of, below: Of) -> Interval:
@@ -200,9 +207,9 @@ class Measured:
             Averaged over rows, labels and speakers as the edit benchmark is; nothing without a
             judge.
         """
-        items = [one for one in self.scored if one.step == step]
-        if not self._judged(step):
+        if not self._judged:
             return Interval(None, None, None, 0, 0)
+        items = [one for one in self.scored if one.step == step]
         told = {one.row: asked_for(one) for one in items}
         means = speaker_means(
             items, lambda one: None if told[one.row] is None else float(bool(told[one.row]))
@@ -221,12 +228,13 @@ class Measured:
         Returns:
             The gain; nothing without a judge.
         """
-        if not self._judged(step):
+        if not self._judged:
             return Interval(None, None, None, 0, 0)
         return gain(self.scored, step, base, seed=self.seed).overall
 
-    def _judged(self, step: str) -> bool:
-        return any(one.answer is not None for one in self.scored if one.step == step)
+    @property
+    def _judged(self) -> bool:
+        return any(f"judge of {row.task}" in self.instruments for row in self.rows)
 
     def _errors(self, row: Row, step: str, characters: bool) -> tuple[float | None, float | None]:
         names = ("char_errors", "chars") if characters else ("word_errors", "words")
@@ -235,7 +243,7 @@ class Measured:
             return self.value(row, step, f"words.{names[0]}"), self.value(
                 row, step, f"words.{names[1]}"
             )
-        if not any(f"words.{names[1]}" in one.values for one in self.scored):
+        if "words" not in self.instruments:
             return None, None  # nobody listens
         length = float(len((_characters if characters else _words)(row.words, row.lang)))
         return length, length

@@ -40,10 +40,10 @@ class Section:
     """One part of a card.
 
     Attributes:
-        title: for people.
+        title: for people; ``{sentences}`` and ``{voices}`` are how many there are in the rows.
         rows: all that could be measured.
         figures: what is told.
-        limit: most rows of each label, spread evenly over speakers.
+        limit: most rows of each label.
         metrics: by their names in :data:`stepaudio.evaluation.registry.METRICS`.
         whisper: recogniser behind ``words``.
         judge: task whose judge is asked; empty asks none.
@@ -51,6 +51,7 @@ class Section:
         baseline: what judges and words are compared with.
         prepare: makes recordings worse before they are edited.
         timed: nothing else runs meanwhile.
+        ranked: the rows are taken in their order; otherwise spread evenly over speakers.
     """
 
     title: str
@@ -64,6 +65,19 @@ class Section:
     baseline: Literal["iter0", "resynth"] = "iter0"
     prepare: Prepare | None = None
     timed: bool = False
+    ranked: bool = False
+
+    def titled(self, rows: Sequence[Row]) -> str:
+        """The title of what is measured.
+
+        Args:
+            rows: those chosen.
+
+        Returns:
+            The title with its numbers.
+        """
+        sentences, voices = {row.words for row in rows}, {row.speaker for row in rows}
+        return self.title.format(sentences=len(sentences), voices=len(voices))
 
 
 def _mandarin(material: Material, context: Context) -> list[Row]:
@@ -83,11 +97,12 @@ SECTIONS: Mapping[str, Section] = {
         baseline="resynth",
     ),
     "speak": Section(
-        "Zero-shot speech: 50 sentences in 4 voices",
+        "Zero-shot speech: {sentences} sentences in {voices} voices",
         lambda material, _: material.speech_from_text(),
         card_measures.speak,
         limit=200,
         metrics=("words", "speaker", "dnsmos"),
+        ranked=True,
     ),
     "emotion": Section(
         "Emotion, three times the same edit",

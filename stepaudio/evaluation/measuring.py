@@ -1,12 +1,15 @@
 """Metrics and judges at work on the items of a run; what they say is kept, never asked for twice.
 
-What was said is stored under ``measured/NAME/ROW/STEP.json`` with the model that said it and a
-digest of the sound, and is asked for again only if one of them changes. So an interrupted
-measurement continues, and a judge that costs money is paid once.
+What was said is stored under ``measured/NAME/ROW/STEP.json`` with the model that said it and
+digests of the sound, of what that was compared with, and of the others it was measured together
+with. It is asked for again only if one of them changes; a row of other words or another label has
+another name, and other joins are another version of the model. So an interrupted measurement
+continues, and a judge that costs money is paid once.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -70,6 +73,12 @@ class Instruments:
     judges: Mapping[str, Judge] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """What is there: metrics by their own names, judges as ``"judge of TASK"``."""
+        metrics = {one.metric.name for one in self.metrics}
+        return frozenset(metrics | {f"judge of {task}" for task in self.judges})
+
 
 def measure_items(
     rows: Sequence[Row],
@@ -99,18 +108,22 @@ def measure_items(
     """
     by_id = {row.id: row for row in rows}
     sounding = [item for item in items if item.wav is not None]
-    digests = {(i.row, i.step): _digest(store.wav(i.row, i.step).read_bytes()) for i in sounding}
+    # Every recording is read once for its digest, whatever number of instruments ask for it.
+    digest = functools.cache(lambda path: _digest(path.read_bytes()))
     values: dict[tuple[str, str], dict[str, float | None]] = {}
     answers: dict[tuple[str, str], str] = {}
     for instrument in instruments.metrics:
         metric = instrument.metric
-        session = _Session(store, by_id, digests, metric.name, cancel, progress)
+        session = _Session(
+            store, by_id, digest, metric.name, cancel, progress, source=instrument.source
+        )
         for item in session.measure(instrument, sounding):
             own = values.setdefault((item.row, item.step), {})
             for key, value in session.said[item.row, item.step].items():
                 own[f"{metric.name}.{key}"] = value
     for task, judge in instruments.judges.items():
-        session = _Session(store, by_id, digests, f"judge-{task}", cancel, progress)
+        # A judge of sounds must know where they should be: the text keeps its tags.
+        session = _Session(store, by_id, digest, f"judge-{task}", cancel, progress, tagged=True)
         # Also a resynthesis, which was asked for no change: what is heard in it is the codec's.
         wanted = [item for item in sounding if by_id[item.row].task == task]
         for item in session.judge(judge, wanted):
@@ -142,13 +155,17 @@ class _Session:
         self,
         store: Store,
         rows: Mapping[str, Row],
-        digests: Mapping[tuple[str, str], str],
+        digest: Callable[[Path], str],
         name: str,
         cancel: Cancel | None,
         progress: Told | None,
+        *,
+        source: Literal["before", "voice"] = "before",
+        tagged: bool = False,
     ) -> None:
-        self.store, self.rows, self.digests, self.name = store, rows, digests, name
+        self.store, self.rows, self.digest, self.name = store, rows, digest, name
         self.cancel, self.progress = cancel, progress
+        self.source, self.tagged = source, tagged
         self.folder = store.folder / "measured" / re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
         self.said: dict[tuple[str, str], Any] = {}
         # One object per file: a metric that knows a source again need not hear it twice.
@@ -161,8 +178,9 @@ class _Session:
         for item in items:
             groups.setdefault((self.rows[item.row].task, item.step), []).append(item)
         for group in groups.values():
-            everyone = [self.digests[item.row, item.step] for item in group]
-            among = _digest(" ".join(everyone).encode()) if instrument.together else ""
+            # The row too, for it names the speaker.
+            everyone = [" ".join((item.row, *self._heard(item))) for item in group]
+            among = _digest("\n".join(everyone).encode()) if instrument.together else ""
             self._open(group, metric.model, among)
             left = self._left(group)
             alike: dict[Any, list[Item]] = {}
@@ -171,14 +189,14 @@ class _Session:
             else:
                 # Many edits may start from one recording, which is measured once.
                 for item in left:
-                    alike.setdefault(self._question(item, instrument.source), []).append(item)
+                    alike.setdefault(self._question(item), []).append(item)
                 once = [same[0] for same in alike.values()]
                 batches = [once[i : i + _BATCH] for i in range(0, len(once), _BATCH)]
             for batch in batches:
                 self._tell(items)
-                samples = [self._sample(item, instrument.source) for item in batch]
+                samples = [self._sample(item) for item in batch]
                 for item, numbers in zip(batch, metric.measure(samples), strict=True):
-                    for one in alike.get(self._question(item, instrument.source), [item]):
+                    for one in alike.get(self._question(item), [item]):
                         self._write(one, dict(numbers), metric.model, among)
         self._tell(items)
         return items
@@ -190,8 +208,7 @@ class _Session:
         for start in range(0, len(left), _BATCH):
             self._tell(items)
             batch = left[start : start + _BATCH]
-            # A judge of sounds must know where they should be: the text keeps its tags.
-            samples = [self._sample(item, "before", tagged=True) for item in batch]
+            samples = [self._sample(item) for item in batch]
             verdicts, error = _ask(judge, samples)
             for item, verdict in zip(batch, verdicts, strict=True):
                 if verdict is not None:
@@ -214,57 +231,64 @@ class _Session:
         return self.folder / item.row / f"{item.step}.json"
 
     def _open(self, items: Sequence[Item], model: ModelId, among: str = "") -> None:
-        """Read what the same model has said before of the same sound, among the same others."""
+        """Read what the same model has said before in answer to the same question."""
         for item in items:
             try:
                 entry = json.loads(self._path(item).read_text(encoding="utf-8"))
-                known = ModelId(**entry["model"]), entry["sound"], entry["among"]
+                known = ModelId(**entry["model"]), entry["sound"], entry["source"], entry["among"]
                 said = entry["said"]
             except (OSError, ValueError, TypeError, KeyError):
                 continue  # never said, or not to be read: it is asked for again
-            if known == (model, self.digests[item.row, item.step], among):
+            if known == (model, *self._heard(item), among):
                 self.said[item.row, item.step] = said
 
     def _write(self, item: Item, said: Any, model: ModelId, among: str = "") -> None:
-        sound = self.digests[item.row, item.step]
-        entry = {"model": asdict(model), "sound": sound, "among": among, "said": said}
+        sound, source = self._heard(item)
+        entry = {
+            "model": asdict(model),
+            "sound": sound,
+            "source": source,
+            "among": among,
+            "said": said,
+        }
         line = json.dumps(entry, ensure_ascii=False) + "\n"
         write_atomic(self._path(item), lambda p: p.write_text(line, encoding="utf-8"), force=True)
         self.said[item.row, item.step] = said
 
-    def _sample(
-        self, item: Item, source: Literal["before", "voice"], *, tagged: bool = False
-    ) -> Sample:
-        row, before = self.rows[item.row], self._before(item, source, tagged=tagged)
+    def _sample(self, item: Item) -> Sample:
+        row, before = self.rows[item.row], self._before(item)
         return Sample(
             id=f"{item.row}/{item.step}",
             audio=Audio.load(self.store.wav(item.row, item.step)),
-            text=row.text if tagged else row.words,
+            text=row.text if self.tagged else row.words,
             lang=row.lang,
-            source=None if before is None else self._source(before),
+            source=None if before is None else self._sound(before),
             speaker=row.speaker,
             task=row.task,
             label=row.label,
         )
 
-    def _before(
-        self, item: Item, source: Literal["before", "voice"], *, tagged: bool = False
-    ) -> Path | None:
+    def _before(self, item: Item) -> Path | None:
         row = self.rows[item.row]
         if row.prompt_audio is None:
             return row.recording
-        if source == "voice":
+        if self.source == "voice":
             return row.prompt_audio
         # Nothing was before speech from text. For a judge of changes, nothing changed in it.
-        return self.store.wav(row.id, "iter0") if tagged or item.step != "iter0" else None
+        return self.store.wav(row.id, "iter0") if self.tagged or item.step != "iter0" else None
 
-    def _question(self, item: Item, source: Literal["before", "voice"]) -> tuple[object, ...]:
+    def _heard(self, item: Item) -> tuple[str, str]:
+        """Digests of the sound of an item and of what it is compared with, if with anything."""
+        before = self._before(item)
+        sound = self.digest(self.store.wav(item.row, item.step))
+        return sound, "" if before is None else self.digest(before)
+
+    def _question(self, item: Item) -> tuple[str, ...]:
         """All that a metric's numbers of an item can depend on."""
         row = self.rows[item.row]
-        sound = self.digests[item.row, item.step]
-        return sound, self._before(item, source), row.words, row.lang
+        return *self._heard(item), row.words, row.lang
 
-    def _source(self, path: Path) -> Audio:
+    def _sound(self, path: Path) -> Audio:
         if path not in self.sounds:
             self.sounds[path] = Audio.load(path)
         return self.sounds[path]

@@ -39,8 +39,10 @@ def environment() -> dict[str, Any]:
         "stepaudio": stepaudio.__version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "system": platform.platform(),
-        "machine": platform.processor() or platform.machine(),
+        # Not the release of the kernel: it can hold the name of a machine or a provider.
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "date": datetime.now(timezone.utc).date().isoformat(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ class Selection:
         limit: most rows of each label; None takes all.
         seed: which rows those are.
         labels: what is asked for.
+        ranked: the rows stand in the order in which they are to be taken.
     """
 
     tasks: tuple[str, ...] = ()
@@ -31,13 +33,14 @@ class Selection:
     limit: int | None = None
     seed: int = 0
     labels: tuple[str, ...] = ()
+    ranked: bool = False
 
 
 def select(rows: Sequence[Row], wanted: Selection) -> list[Row]:
     """Take some rows.
 
-    With a limit, the rows of a label are spread evenly over languages and speakers; a larger limit
-    keeps the rows of a smaller one.
+    With a limit, the rows of a label are spread evenly over languages and speakers, or the first
+    ones if the rows are ranked; a larger limit keeps the rows of a smaller one.
 
     Args:
         rows: with unique ids.
@@ -75,7 +78,11 @@ def select(rows: Sequence[Row], wanted: Selection) -> list[Row]:
         raise EvaluationError(
             "no row has the tasks, labels, languages and speakers asked for together"
         )
-    return left if wanted.limit is None else _balanced(left, wanted.limit, wanted.seed)
+    if wanted.limit is None:
+        return left
+    if wanted.ranked:
+        return _first(left, wanted.limit)
+    return _balanced(left, wanted.limit, wanted.seed)
 
 
 def shard(rows: Sequence[Row], number: int, count: int) -> list[Row]:
@@ -95,6 +102,16 @@ def shard(rows: Sequence[Row], number: int, count: int) -> list[Row]:
     if not 1 <= number <= count:
         raise EvaluationError(f"there is no shard {number} of {count}; count from 1")
     return list(rows[number - 1 :: count])
+
+
+def _first(rows: Sequence[Row], limit: int) -> list[Row]:
+    seen: Counter[tuple[str, str]] = Counter()
+    chosen = []
+    for row in rows:
+        seen[row.task, row.label] += 1
+        if seen[row.task, row.label] <= limit:
+            chosen.append(row)
+    return chosen
 
 
 def _balanced(rows: Sequence[Row], limit: int, seed: int) -> list[Row]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import debug_parts as debug
 import pytest
 from command_line import ok, refused, told
-from eval_fakes import YesJudge, write_lines
+from eval_fakes import FakeSystem, YesJudge, write_lines
 
 from stepaudio import EditPipeline
 from stepaudio.evaluation import card
@@ -60,8 +60,9 @@ def test_a_card(model: str, here: Path) -> None:
     arguments = ["eval", "card", "m.jsonl", "-o", "out/nano.json", "--model", model]
     arguments += ["--speech", "books", "--limit", "1", "--device", "cpu", "--threads", "1"]
     arguments += ["--limit", "speed=2", "--judge", f"style=python:{__name__}:EVERYTHING"]
-    said = told(*arguments, "--only", "style,speed,denoise,size")
-    assert list(said["sections"]) == ["style", "speed", "denoise", "size"]
+    arguments += ["--limit", "speak=3"]
+    said = told(*arguments, "--only", "speak,style,speed,denoise,size")
+    assert list(said["sections"]) == ["speak", "style", "speed", "denoise", "size"]
     assert said["model"].startswith("debug (")
     assert {key: said["missing"][key] for key in ("words", "nominal tempo")} == {
         "words": "not on this machine",
@@ -79,6 +80,8 @@ def test_a_card(model: str, here: Path) -> None:
     assert figures["speed.within"]["value"] is None
     assert figures["speed.within"]["met"] is None
     assert figures["speed.tempo_faster"]["value"] > 0
+    title = "Zero-shot speech: 3 sentences in 2 voices"
+    assert (said["sections"]["speak"]["title"], said["sections"]["speak"]["rows"]) == (title, 3)
     # Both speakers in one section, one in the others.
     assert said["sections"]["speed"]["rows"] == 2 * said["sections"]["style"]["rows"] == 8
     assert figures["speed.errors"]["missing"] == "not on this machine"
@@ -105,6 +108,23 @@ def test_a_card(model: str, here: Path) -> None:
     kept = json.loads(Path("out/nano.json").read_text("utf-8"))
     assert kept["sections"] == said["sections"]
     assert "exists" in refused(*arguments)
+
+
+def test_a_model_that_cannot_edit_misses_its_targets(
+    model: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(card, "load_system", lambda *_, **__: FakeSystem(fails="see you"))
+    arguments = ["eval", "card", "m.jsonl", "-o", "nano.json", "--model", model, "--only", "style"]
+    arguments += ["--speech", "books", "--limit", "1", "--device", "cpu"]
+    said = told(*arguments, "--judge", f"style=python:{__name__}:EVERYTHING")
+    # A resynthesis of each, and no edit.
+    assert said["sections"]["style"]["failed"] == said["sections"]["style"]["rows"] == 4
+    figures = {one["name"]: one for one in said["sections"]["style"]["figures"]}
+    # The judge hears every style in the recordings, and all of them are lost.
+    for name in ("gain", "gain_whisper"):
+        assert (figures[name]["value"], figures[name]["met"]) == (-1.0, False)
+    assert figures["errors_added"]["missing"] == "not on this machine"
+    assert said["targets"] == {"met": 0, "missed": 5, "unknown": 0}
 
 
 def test_it_goes_on_where_it_stopped(model: str, here: Path) -> None:

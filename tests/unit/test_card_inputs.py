@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +22,12 @@ from stepaudio.evaluation.card_inputs import (
     read_material,
     silence_inputs,
 )
+from stepaudio.evaluation.card_measures import Context
+from stepaudio.evaluation.card_sections import SECTIONS
 from stepaudio.evaluation.card_sentences import SENTENCES
 from stepaudio.evaluation.frames import signal
 from stepaudio.evaluation.mixing import loudness, with_noise, with_silence
+from stepaudio.evaluation.selection import Selection, select
 
 SPEAKERS = ("ann", "bob", "cat", "dan", "eve")
 
@@ -66,6 +71,37 @@ def test_sentences_are_spoken_by_four_voices(manifest: Path) -> None:
     assert {row.words for row in rows} == set(SENTENCES)
     assert all(row.prompt_text == "see you" for row in rows)
     assert rows == material(manifest).speech_from_text()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("speakers", [1, 2, 3, 4])
+def test_few_rows_say_as_many_sentences_as_they_can(
+    manifest: Path, seed: int, speakers: int
+) -> None:
+    found = read_material(manifest, Corpora(speech="books"), seed)
+    some = [one for one in found.speech if one.speaker in SPEAKERS[:speakers]]
+    section = SECTIONS["speak"]
+    every = section.rows(replace(found, speech=tuple(some)), Context(None, {}, ()))
+    pairs = {(row.speaker, row.words) for row in every}
+    assert len(pairs) == len(every) == speakers * len(SENTENCES)
+    for limit in range(1, len(every) + 1):
+        rows = select(every, Selection(limit=limit, ranked=section.ranked))
+        assert len(rows) == limit
+        said, voices = Counter(row.words for row in rows), Counter(row.speaker for row in rows)
+        assert len(said) == min(limit, len(SENTENCES))
+        assert max(said.values()) == -(-limit // len(SENTENCES))
+        assert max(voices.values()) == -(-limit // speakers)
+
+
+def test_the_title_tells_what_was_said(manifest: Path) -> None:
+    section = SECTIONS["speak"]
+    rows = section.rows(material(manifest), Context(None, {}, ()))
+    assert section.titled(rows) == "Zero-shot speech: 50 sentences in 4 voices"
+    few = select(rows, Selection(limit=40, ranked=section.ranked))
+    assert section.titled(few) == "Zero-shot speech: 40 sentences in 4 voices"
+    assert set(Counter(row.speaker for row in few).values()) == {10}
+    other = read_material(manifest, Corpora(speech="books"), seed=4).speech_from_text()
+    assert {row.words for row in other[:8]} != {row.words for row in rows[:8]}
 
 
 def test_sounds_are_asked_for_in_the_middle(manifest: Path) -> None:

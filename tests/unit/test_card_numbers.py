@@ -9,7 +9,7 @@ import pytest
 from stepaudio.evaluation.benchmark_data import Row
 from stepaudio.evaluation.bootstrap import Interval
 from stepaudio.evaluation.card_figures import TARGETS, Figure, Target
-from stepaudio.evaluation.card_measures import Context, within_nominal
+from stepaudio.evaluation.card_measures import Context, by_label, within_nominal
 from stepaudio.evaluation.card_numbers import Measured
 from stepaudio.evaluation.card_sections import EMOTIONS, SECTIONS, STYLES
 from stepaudio.evaluation.card_slices import by_group, groups
@@ -25,9 +25,10 @@ WORDS = "one two three four five six"
 
 
 class Bench:
-    """Rows, and what was made and measured of them, step by step."""
+    """Rows, and what was made and measured of them by some instruments, step by step."""
 
-    def __init__(self) -> None:
+    def __init__(self, *instruments: str) -> None:
+        self.instruments = instruments
         self.rows: list[Row] = []
         self.items: list[Item] = []
         self.scored: list[Scored] = []
@@ -52,7 +53,7 @@ class Bench:
         self.scored.append(Scored(row, step, of.task, of.label, "en", of.speaker, False))
 
     def measured(self) -> Measured:
-        return Measured(self.rows, self.items, self.scored, seed=0)
+        return Measured(self.rows, self.items, self.scored, self.instruments, seed=0)
 
 
 def spoken(errors: float, left_out: float = 0.0) -> dict[str, float]:
@@ -84,7 +85,7 @@ def test_speeds_may_be_a_tenth_off(ratio: float, inside: bool) -> None:
 
 
 def test_a_recording_that_failed_has_every_word_wrong() -> None:
-    bench = Bench()
+    bench = Bench("words")
     for speaker, before, now in (("a", 0.0, 2.0), ("b", 1.0, 1.0)):
         row = bench.row(speaker)
         bench.made(row, "iter0", **spoken(before))
@@ -101,7 +102,7 @@ def test_a_recording_that_failed_has_every_word_wrong() -> None:
 
 
 def test_speed() -> None:
-    bench = Bench()
+    bench = Bench("prosody")
     for speaker, label, tempo in (
         ("a", "faster", 1.35),
         ("b", "faster", 1.0),
@@ -117,7 +118,7 @@ def test_speed() -> None:
 
 
 def test_emotion_gains_over_the_recording_and_the_resynthesis() -> None:
-    bench = Bench()
+    bench = Bench("words", "judge of emotion")
     heard = {
         "a": ("neutral", "sad", "sad", "sad", "sad"),
         "b": ("neutral", "neutral", "happy", "sad", "sad"),
@@ -137,7 +138,7 @@ def test_emotion_gains_over_the_recording_and_the_resynthesis() -> None:
 
 
 def test_styles_each_by_itself() -> None:
-    bench = Bench()
+    bench = Bench("judge of style")
     for label, answer in (("whisper", "whisper"), ("child", "unchanged")):
         row = bench.row("a", "style", label)
         bench.made(row, "iter0", "unchanged")
@@ -148,7 +149,7 @@ def test_styles_each_by_itself() -> None:
 
 
 def test_silence() -> None:
-    bench = Bench()
+    bench = Bench("silence", "words")
     for before, after, lost in ((2.0, 0.2, 0.0), (2.0, None, 6.0), (1.0, 0.0, 0.0)):
         row = bench.row("a", "trim_silence", "")
         bench.made(row, "iter0", silence__removable_s=before, **spoken(1.0, 1.0))
@@ -163,7 +164,7 @@ def test_silence() -> None:
 
 
 def test_sounds_at_their_place_and_by_chance() -> None:
-    bench = Bench()
+    bench = Bench("judge of paralinguistic")
     for resynth, edited in (("1", "3"), ("3", "2")):
         row = bench.row("a", "paralinguistic", "[Sigh]")
         bench.made(row, "resynth", resynth)
@@ -172,12 +173,89 @@ def test_sounds_at_their_place_and_by_chance() -> None:
     assert (told["at_place"], told["Sigh"], told["chance"]) == (0.5, 0.5, 0.5)
 
 
+@pytest.mark.parametrize("failing", [5, 6])
+def test_styles_that_fail_count_as_not_heard(failing: int) -> None:
+    bench = Bench("words", "judge of style")
+    for number in range(6):
+        for label in ("whisper", "child"):
+            row = bench.row("abc"[number % 3], "style", label)
+            # One whisper is in the recordings already, and lost where the edit fails.
+            before = "whisper" if (number, label) == (0, "whisper") else "unchanged"
+            for step in ("iter0", "resynth"):
+                bench.made(row, step, before, **spoken(0.0))
+            if label == "whisper" and number < failing:
+                bench.failed(row, "iter1")
+            else:
+                bench.made(row, "iter1", label, **spoken(0.0))
+    told = figures("style", bench)
+    kept = (6 - failing) / 6
+    assert told["gain_whisper"] == pytest.approx(kept - 1 / 6)
+    assert told["gain_child"] == 1.0
+    assert told["first"] == pytest.approx((kept + 1) / 2)
+    assert told["errors_added"] == failing / 12
+    whispered = by_label(bench.measured(), "resynth")["whisper"]
+    assert (whispered["heard"].value, whispered["heard"].n) == (pytest.approx(kept), 6)
+    assert whispered["errors"].value == failing / 6
+
+
+def test_a_section_that_fails_altogether_is_missed_and_not_unknown() -> None:
+    tasks = {
+        "speak": ("", ""),
+        "emotion": ("emotion", "sad"),
+        "style": ("style", "whisper"),
+        "speed": ("speed", "faster"),
+        "silence": ("trim_silence", ""),
+        "sounds": ("paralinguistic", "[Sigh]"),
+    }
+    lost = {
+        "speak": {"errors": 1.0, "ended": 0.0},
+        "emotion": {"first": 0.0, "gain": -0.5, "last": 0.0, "errors": 1.0, "ended": 0.0},
+        "style": {"first": 0.0, "gain": -0.5, "gain_whisper": -0.5, "errors_added": 1.0},
+        "speed": {"within": 0.0, "errors": 1.0},
+        "silence": {"left": 1.0, "no_word_lost": 0.0, "errors_added": 1.0},
+        "sounds": {"at_place": 0.0, "Sigh": 0.0, "errors_added": 1.0},
+    }
+    for name, (task, label) in tasks.items():
+        bench = Bench("words", "prosody", "silence", f"judge of {task}")
+        for speaker, answer in (("a", label), ("b", "other")):
+            row = bench.row(speaker, task, label)
+            if name == "speak":
+                bench.failed(row, "iter0")
+                continue
+            for step in ("iter0", "resynth"):
+                bench.made(row, step, answer, silence__removable_s=1.0, **spoken(0.0))
+            for step in ("iter1", "iter2", "iter3"):
+                bench.failed(row, step)
+        found = SECTIONS[name].figures(bench.measured(), CONTEXT)
+        told = {one.name: one for one in found if one.name in lost[name]}
+        assert {key: one.interval.value for key, one in told.items()} == lost[name]
+        met = [told[key].plain(name, {})["met"] for key in told if f"{name}.{key}" in TARGETS]
+        assert set(met) == {False}
+        # Nobody is to blame where nobody listened.
+        bench.instruments = ()
+        unheard = SECTIONS[name].figures(bench.measured(), CONTEXT)
+        values = {one.name: one.interval.value for one in unheard if one.name in lost[name]}
+        assert {key for key, value in values.items() if value is not None} <= {"ended", "left"}
+
+
+def test_a_speed_without_a_nominal_tempo_cannot_be_missed() -> None:
+    bench = Bench("prosody")
+    for label, tempo in (("faster", 1.3), ("slower", None)):
+        row = bench.row("a", "speed", label)
+        if tempo is None:
+            bench.failed(row, "iter1")
+        else:
+            bench.made(row, "iter1", prosody__tempo_ratio=tempo)
+    within, *_ = SECTIONS["speed"].figures(bench.measured(), Context(None, {"faster": 1.3}, ()))
+    assert (within.interval.value, within.interval.n) == (1.0, 1)
+
+
 def voice(speaker: str, gender: str = "", accent: str = "") -> Recording:
     return Recording(speaker, Path("a.wav"), "here", speaker=speaker, gender=gender, accent=accent)
 
 
 def test_for_whom_an_edit_works() -> None:
-    bench = Bench()
+    bench = Bench("prosody", "words")
     for speaker, tempo, errors in (("a", 1.3, 0.0), ("b", 1.3, 3.0), ("b", 1.0, 3.0), ("c", 9, 6)):
         row = bench.row(speaker)
         bench.made(row, "iter1", prosody__tempo_ratio=tempo, **spoken(errors))
@@ -199,7 +277,7 @@ def test_for_whom_an_edit_works() -> None:
 
 
 def test_denoise_and_size() -> None:
-    bench = Bench()
+    bench = Bench("dnsmos", "words")
     row = bench.row("a", "denoise", "")
     bench.made(row, "iter0", dnsmos__bak=2.0, **spoken(3.0))
     bench.made(row, "iter1", dnsmos__bak=3.5, **spoken(2.0))

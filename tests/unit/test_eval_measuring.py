@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from stepaudio.evaluation.benchmark_data import Row, read_benchmark
 from stepaudio.evaluation.contracts import ModelId, Sample, Verdict
 from stepaudio.evaluation.edit_benchmark import Item, RunConfig, Store, steps_of
 from stepaudio.evaluation.measuring import Instrument, Instruments, measure_items
-from stepaudio.evaluation.recordings import read_recordings, rows_of_recordings
+from stepaudio.evaluation.recordings import FileStore, read_recordings, rows_of_recordings
 from stepaudio.evaluation.workers import run_benchmark
 
 CONFIG = RunConfig("fake", iterations=1)
@@ -148,6 +149,61 @@ def test_metrics_of_a_whole_set_get_it_at_once_or_not_at_all(
     smaller = LoudnessMetric()
     ran.measure(Instruments([Instrument(smaller, together=True)]))
     assert [len(batch) for batch in smaller.heard] == [1]
+
+
+class Files:
+    """Two recordings with sources of their own, measured again and again in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.lines = [
+            {"path": f"{name}.wav", "speaker": name, "source": f"{name}0.wav"} for name in "ab"
+        ]
+        for line in self.lines:
+            line |= {"task": "emotion", "label": "happy"}
+        for number, name in enumerate(("a", "b", "a0", "b0", "louder")):
+            tone(0.2 + number / 10).save(folder / f"{name}.wav")
+
+    def asked(self, *, together: bool) -> tuple[list[float | None], int, int]:
+        """Sources that were heard, and how many a metric and a judge were asked about."""
+        manifest = write_lines(self.folder / "m.jsonl", self.lines)
+        store = FileStore(self.folder / "out", read_recordings(manifest))
+        items = [store.item(row) for row in store.rows]
+        metric, judge = LoudnessMetric(), YesJudge(LABELS)
+        instruments = Instruments([Instrument(metric, together=together)], {"emotion": judge})
+        scored = measure_items(store.rows, items, store, instruments)
+        sources = [one.values["loud:ness.source"] for one in scored]
+        return sources, sum(map(len, metric.heard)), len(judge.asked)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_another_source_is_another_question(tmp_path: Path, together: bool) -> None:
+    files = Files(tmp_path)
+    near = functools.partial(pytest.approx, abs=1e-3)
+    assert files.asked(together=together) == (near([0.4, 0.5]), 2, 2)
+    assert files.asked(together=together) == (near([0.4, 0.5]), 0, 0)
+    # Another file, or the same one with another sound; one that hears all hears all again.
+    files.lines[0]["source"] = "louder.wav"
+    everybody = 2 if together else 1
+    assert files.asked(together=together) == (near([0.6, 0.5]), everybody, 1)
+    tone(0.7).save(tmp_path / "louder.wav", force=True)
+    assert files.asked(together=together) == (near([0.7, 0.5]), everybody, 1)
+    # The same sound elsewhere is no other question.
+    tone(0.7).save(tmp_path / "moved.wav")
+    files.lines[0]["source"] = "moved.wav"
+    assert files.asked(together=together) == (near([0.7, 0.5]), 0, 0)
+    del files.lines[0]["source"]
+    assert files.asked(together=together) == ([None, near(0.5)], everybody, 1)
+
+
+def test_another_speaker_of_one_is_another_set_for_all(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    files.asked(together=True)
+    files.lines[0]["speaker"] = "c"
+    assert files.asked(together=True)[1:] == (2, 1)
+    # Back again, the other row was last measured beside c.
+    files.lines[0]["speaker"] = "a"
+    assert files.asked(together=True)[1:] == (2, 0)
 
 
 def test_another_judge_is_asked_again(ran: Ran) -> None:

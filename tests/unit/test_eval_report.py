@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from eval_fakes import FakeSystem, LoudnessMetric, YesJudge, write_benchmark
 
 import stepaudio
@@ -15,7 +17,13 @@ from stepaudio.evaluation.benchmark_data import read_benchmark
 from stepaudio.evaluation.confusion import Confusion
 from stepaudio.evaluation.edit_benchmark import RunConfig, Store, steps_of
 from stepaudio.evaluation.measuring import Instrument, Instruments, measure_items
-from stepaudio.evaluation.report import build_report, check_free, item_lines, write_report
+from stepaudio.evaluation.report import (
+    build_report,
+    check_free,
+    environment,
+    item_lines,
+    write_report,
+)
 from stepaudio.evaluation.report_page import benchmarks_page, markdown
 from stepaudio.evaluation.scoring import JointRule
 from stepaudio.evaluation.workers import run_benchmark
@@ -57,7 +65,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], list[
 def test_everything_needed_to_repeat_or_doubt_a_number(run: Any) -> None:
     report, _ = run
     assert report["environment"]["stepaudio"] == stepaudio.__version__
-    assert {"torch", "python", "machine", "cores", "threads"} <= set(report["environment"])
+    assert {"torch", "python", "cores", "threads"} <= set(report["environment"])
     assert report["config"]["model"] == "fake (01)"
     assert (report["config"]["seed"], report["bootstrap"]["seed"]) == (3, 4)
     assert report["metrics"]["loud:ness"] == {"name": "fake/loudness", "version": "1"}
@@ -72,6 +80,16 @@ def test_everything_needed_to_repeat_or_doubt_a_number(run: Any) -> None:
         "similarity": ("similar.similarity",),
         "baseline": "iter0",
     }
+
+
+def test_the_environment_tells_what_computes_and_not_on_whose_machine() -> None:
+    told = environment()
+    assert {key: told[key] for key in ("system", "machine", "cpu")} == {
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
+    assert platform.platform() not in told.values()
 
 
 def test_numbers(run: Any) -> None:

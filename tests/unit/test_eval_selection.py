@@ -65,6 +65,15 @@ def test_the_seed_chooses(rows: list[Row]) -> None:
     assert len(chosen) > 1
 
 
+def test_ranked_rows_are_taken_from_the_front(rows: list[Row]) -> None:
+    backwards = [row for row in rows if row.task == "emotion"][::-1]
+    some = select(backwards, Selection(limit=2, ranked=True))
+    assert some == [row for row in backwards if row in some]
+    for label in ("happy", "sad"):
+        first = [row for row in backwards if row.label == label][:2]
+        assert [row for row in some if row.label == label] == first
+
+
 def test_shards_part_the_rows(rows: list[Row]) -> None:
     parts = [shard(rows, i, 3) for i in (1, 2, 3)]
     assert sorted(r.id for part in parts for r in part) == sorted(r.id for r in rows)
