@@ -12,6 +12,7 @@
 - :mod:`~stepaudio.safety.manifest`: one step of a recording's history
 - :mod:`~stepaudio.safety.provenance`: the chain of steps beside a file
 - :mod:`~stepaudio.safety.content_credentials`: the same inside the file, as C2PA
+- :mod:`~stepaudio.safety.claim_signature`: which key signed what is inside the file
 - :mod:`~stepaudio.safety.weights`: which model it was
 - :mod:`~stepaudio.safety.verification`: what a file can prove, in plain words
 - :mod:`~stepaudio.safety.detector`: whether it sounds made by a machine

@@ -19,12 +19,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from stepaudio.errors import AuditLogError, RecordError
+from stepaudio.errors import AuditLogError, RecordError, SafetyError
 from stepaudio.hub import write_atomic
 from stepaudio.safety.canonical import Fields, canonical, parse
 from stepaudio.safety.keys import SigningKey, signature_fits
 
-__all__ = ["AuditLog", "Entry", "Head"]
+__all__ = ["AuditLog", "Entry", "Head", "locked", "unusable"]
 
 _NO_LINE = "0" * 64
 _ENTRY = ("index", "time", "event", "details", "previous", "signature")
@@ -72,13 +72,13 @@ class AuditLog:
     """
 
     def __init__(self, folder: Path, key: SigningKey) -> None:
+        self._folder = folder
         self._path = folder / "audit.jsonl"
         self._head_path = folder / "audit.head"
-        self._lock_path = folder / "audit.lock"
         self._key = key
 
     def begin(self) -> None:
-        """Start an empty log.
+        """Start an empty log; the caller holds the lock of the folder.
 
         Raises:
             AuditLogError: there is a log with entries.
@@ -107,8 +107,9 @@ class AuditLog:
 
         Raises:
             AuditLogError: the end of the log is not as it was left.
+            SafetyError: the folder cannot be written.
         """
-        with self._locked():
+        with locked(self._folder):
             head = self._read_head()
             content = self._content(head, start=head.size)
             unsigned, rest = self._complete(content)
@@ -136,8 +137,9 @@ class AuditLog:
 
         Raises:
             AuditLogError: says where the log was altered, or how much of it is missing.
+            SafetyError: the folder cannot be used.
         """
-        with self._locked():
+        with locked(self._folder):
             head = self._read_head()
             content = self._content(head)
         found, end = [], Head()
@@ -236,10 +238,25 @@ class AuditLog:
         finally:
             os.close(file)
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """One process at a time; the lock goes with the process that holds it."""
-        file = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o600)
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One process at a time in a trust folder; the lock goes with the process that holds it.
+
+    Whoever holds it must not ask for it again.
+
+    Args:
+        folder: made if it is missing, for its owner only.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        SafetyError: the folder, or something done in it, fails for a reason of the disk.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(folder / "audit.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             if os.name == "posix":
                 import fcntl
@@ -248,6 +265,24 @@ class AuditLog:
             yield
         finally:
             os.close(file)
+    except OSError as error:
+        raise unusable(folder, error) from error
+
+
+def unusable(folder: Path, error: OSError) -> SafetyError:
+    """What to raise where a trust folder cannot be read or written.
+
+    Args:
+        folder: that holds key and log.
+        error: of the operating system.
+
+    Returns:
+        Names the folder and what to do.
+    """
+    return SafetyError(
+        f"the trust folder {folder} cannot be used ({error}); it holds the key that signs and the "
+        "log: make it a folder that you can write to, or set STEPAUDIO_TRUST_DIR to another"
+    )
 
 
 def _unsigned(head: Head) -> dict[str, Any]:

@@ -8,6 +8,9 @@ authority on the C2PA trust list would say who it is. Needs the extra ``c2pa``.
 
 from __future__ import annotations
 
+import base64
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -16,7 +19,9 @@ from typing import Any
 from stepaudio import __version__
 from stepaudio.errors import MissingExtraError, RecordError
 from stepaudio.hub import write_atomic
+from stepaudio.safety.audit import locked
 from stepaudio.safety.canonical import MAX_BYTES, Fields, canonical, parse
+from stepaudio.safety.claim_signature import claim_signed_by
 from stepaudio.safety.keys import SigningKey, key_name
 from stepaudio.safety.manifest import SignedManifest
 from stepaudio.safety.provenance import Provenance
@@ -28,6 +33,7 @@ __all__ = ["FORMATS", "Credentials", "embed", "read", "require_c2pa"]
 FORMATS = {".wav": "audio/wav", ".mp3": "audio/mpeg"}
 
 _ASSERTION = "org.stepaudio.provenance"
+_FILE_HASH = "c2pa.hash.data"
 _SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 
 
@@ -38,10 +44,14 @@ class Credentials:
     Attributes:
         valid: the C2PA library found signature and content hash right.
         provenance: the chain in them; None if another program wrote them.
+        sealed: they are valid and signed with the key of the chain's last step, so whoever made the
+            sound vouches for every byte of the file. Without it anybody may have copied the chain
+            out of another file.
     """
 
     valid: bool
     provenance: Provenance | None
+    sealed: bool = False
 
 
 def require_c2pa(path: Path) -> Any:
@@ -140,8 +150,28 @@ def read(path: Path) -> Credentials | None:
         return Credentials(False, None)
     for assertion in active.get("assertions", ()):
         if assertion.get("label") == _ASSERTION:
-            return Credentials(valid, _chain(assertion.get("data"), path))
+            chain = _chain(assertion.get("data"), path)
+            sealed = valid and chain is not None and _sealed(reader, path, chain.chain[-1].key)
+            return Credentials(valid, chain, sealed)
     return Credentials(valid, None)
+
+
+def _sealed(reader: Any, path: Path, key: str) -> bool:
+    """Whether a key signed the claim that the C2PA library found to hold."""
+    found = json.loads(reader.detailed_json())
+    manifest = found["manifests"][found["active_manifest"]]
+    claim, binding = manifest["claim"], manifest["assertion_store"].get(_FILE_HASH)
+    named = [*claim.get("created_assertions", ()), *claim.get("gathered_assertions", ())]
+    # Every byte of the file is hashed, but for the place of the credentials themselves.
+    if not isinstance(binding, Mapping) or len(binding.get("exclusions") or ()) != 1:
+        return False
+    place = binding["exclusions"][0]
+    with path.open("rb") as file:
+        file.seek(place["start"])
+        store = file.read(place["length"])
+    # WAV begins the place with the head of a chunk.
+    begin = max(0, store.find(b"jumb") - 4)
+    return claim_signed_by(store[begin:], [base64.b64decode(one["hash"]) for one in named], key)
 
 
 def _chain(data: object, path: Path) -> Provenance | None:
@@ -160,7 +190,10 @@ def _certificates(store: TrustStore) -> str:
     path = store.folder / "certificates.pem"
     if not path.is_file():
         content = _issue(store.key)
-        write_atomic(path, lambda temporary: temporary.write_bytes(content), private=True)
+        with locked(store.folder):
+            # Another process may have made them since they were looked for.
+            if not path.is_file():
+                write_atomic(path, lambda temporary: temporary.write_bytes(content), private=True)
     return path.read_text(encoding="ascii")
 
 

@@ -40,6 +40,13 @@ __all__ = [
 
 PolicyName = Literal["strict", "standard", "research"]
 
+# What a name promises: purposes that need a record, words that were heard, how voices are compared.
+_RULES: dict[PolicyName, tuple[frozenset[Purpose], bool, MatchLevel]] = {
+    "strict": (frozenset({"clone", "edit", "train"}), True, "careful"),
+    "standard": (frozenset({"clone", "train"}), False, "balanced"),
+    "research": (frozenset(), False, "balanced"),
+}
+
 _DOING = {
     "clone": "speaking new words in somebody's voice",
     "edit": "editing a recording",
@@ -51,12 +58,18 @@ _DOING = {
 class SafetyPolicy:
     """How careful to be; take one with :meth:`of` unless you need a threshold of your own.
 
+    A result is stamped with the name, so no rule may be weaker than those the name stands for; only
+    the threshold is free.
+
     Attributes:
         name: stamped into every result.
         consent_for: purposes that need a record.
         verified_words: the words of consent must have been heard by a recogniser.
         match: which measured threshold voices are compared with.
         threshold: one of your own, for speaker encoders that nobody has measured.
+
+    Raises:
+        SafetyError: there is no policy of that name, or a rule is weaker than its.
     """
 
     name: PolicyName = "standard"
@@ -64,6 +77,23 @@ class SafetyPolicy:
     verified_words: bool = False
     match: MatchLevel = "balanced"
     threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in _RULES:
+            raise SafetyError(_no_policy(self.name))
+        needed, verified, match = _RULES[self.name]
+        weaker = {
+            "consent_for": not needed.issubset(self.consent_for),
+            "verified_words": verified and not self.verified_words,
+            "match": self.match not in (match, "careful"),
+        }
+        if any(weaker.values()):
+            rules = ", ".join(rule for rule, is_weaker in weaker.items() if is_weaker)
+            raise SafetyError(
+                f"{rules} of this policy would be weaker than its name {self.name!r} says, with "
+                f"which results are stamped; take SafetyPolicy.of({self.name!r}), or ask for "
+                "'research', which needs no record and is logged"
+            )
 
     @classmethod
     def of(cls, policy: SafetyPolicy | str | None) -> SafetyPolicy:
@@ -82,7 +112,7 @@ class SafetyPolicy:
             return policy
         name = "standard" if policy is None else policy
         if name not in POLICIES:
-            raise SafetyError(f"there is no policy {name!r}; choose one of {', '.join(POLICIES)}")
+            raise SafetyError(_no_policy(name))
         return POLICIES[name]
 
     def require(self, purpose: Purpose, consent: ConsentRecord | None) -> None:
@@ -106,12 +136,12 @@ class SafetyPolicy:
 
 #: The three by name; ``standard`` is the default.
 POLICIES: dict[str, SafetyPolicy] = {
-    "strict": SafetyPolicy(
-        "strict", frozenset({"clone", "edit", "train"}), verified_words=True, match="careful"
-    ),
-    "standard": SafetyPolicy(),
-    "research": SafetyPolicy("research", frozenset()),
+    name: SafetyPolicy(name, *rules) for name, rules in _RULES.items()
 }
+
+
+def _no_policy(name: str) -> str:
+    return f"there is no policy {name!r}; choose one of {', '.join(_RULES)}"
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import os
 from pathlib import Path
 
 from stepaudio.errors import NoConsentError, RecordError
-from stepaudio.safety.audit import AuditLog
+from stepaudio.safety.audit import AuditLog, locked, unusable
 from stepaudio.safety.consent import ConsentRecord
 from stepaudio.safety.keys import SigningKey
 
-__all__ = ["TrustStore", "trust_folder"]
+__all__ = ["TrustStore", "require_key", "trust_folder"]
 
 _REVOKED = "consent revoked"
 
@@ -47,16 +47,16 @@ class TrustStore:
         Raises:
             AuditLogError: there is a log but not the key that signed it.
             RecordError: the key is damaged.
+            SafetyError: the folder cannot be read, or not be made or written.
             SignatureError: others can read the key.
         """
-        if self._key_path.exists():
+        try:
+            if not self._key_path.exists():
+                with locked(self.folder):
+                    self._make_key()
             return SigningKey.load(self._key_path)
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        key = SigningKey.make()
-        # The key comes last: one that is there always has a log.
-        AuditLog(self.folder, key).begin()
-        key.save(self._key_path)
-        return key
+        except OSError as error:
+            raise unusable(self.folder, error) from error
 
     @functools.cached_property
     def log(self) -> AuditLog:
@@ -157,6 +157,14 @@ class TrustStore:
         found = [ConsentRecord.load(path) for path in self._records.glob("*.json")]
         return sorted(found, key=lambda record: (record.given, record.id))
 
+    def _make_key(self) -> None:
+        # Another process may have made one since it was looked for.
+        if not self._key_path.exists():
+            key = SigningKey.make()
+            # The key comes last: one that is there always has a log.
+            AuditLog(self.folder, key).begin()
+            key.save(self._key_path)
+
     @property
     def _key_path(self) -> Path:
         return self.folder / "signing_key.pem"
@@ -164,6 +172,15 @@ class TrustStore:
     @property
     def _records(self) -> Path:
         return self.folder / "records"
+
+
+def require_key() -> None:
+    """Refuse a machine that could not sign, before the slow work whose result it shall sign.
+
+    Raises:
+        SafetyError: see :attr:`TrustStore.key`.
+    """
+    _ = TrustStore().key
 
 
 def trusted_keys(folder: Path) -> set[str]:

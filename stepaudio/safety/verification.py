@@ -96,7 +96,7 @@ def verify(recording: Path, store: TrustStore) -> Verdict:
         intact, keys, history = sidecar.intact, sidecar.keys, sidecar.provenance
         whole = file_hash(recording) == sidecar.file
     elif inside is not None and inside.provenance is not None:
-        history, whole = inside.provenance, False
+        history, whole = inside.provenance, inside.sealed
         intact, keys = all(one.intact for one in history.chain), history.keys
     else:
         words = (

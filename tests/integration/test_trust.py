@@ -215,11 +215,31 @@ def test_saving(pipe: EditPipeline, tmp_path: Path) -> None:
     assert pipe.edit(path, Edit.denoise(), seed=1).provenance is not None
 
 
-def test_credentials_in_the_file(pipe: EditPipeline, store: TrustStore, tmp_path: Path) -> None:
+def test_saving_where_nothing_can_be_signed(
+    pipe: EditPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = pipe.resynthesize(debug.speech(), seed=1)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("STEPAUDIO_TRUST_DIR", str(tmp_path / "file" / "trust"))
+    with pytest.raises(SafetyError, match="set STEPAUDIO_TRUST_DIR to another"):
+        result.save(tmp_path / "a.wav")
+    assert not (tmp_path / "a.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype"),
+    [("a.wav", None), ("a.wav", "PCM_24"), ("a.wav", "PCM_U8"), ("a.mp3", None)],
+)
+def test_credentials_in_the_file(
+    pipe: EditPipeline, store: TrustStore, tmp_path: Path, name: str, subtype: str | None
+) -> None:
     pytest.importorskip("c2pa")
     result = pipe.resynthesize(debug.speech(), seed=1)
-    path = result.save(tmp_path / "a.wav", credentials=True)
+    path = result.save(tmp_path / name, credentials=True, subtype=subtype)
     assert verify(path, store).proven
     sidecar_path(path).unlink()
-    assert verify(path, store).proven
-    assert Audio.load(path).digest() == result.audio.digest()
+    verdict = verify(path, store)
+    assert verdict.proven
+    assert not verdict.contradicted
+    lossless = name.endswith(".wav") and subtype != "PCM_U8"
+    assert (Audio.load(path).digest() == result.audio.digest()) == lossless

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from trust_fakes import record, store_in
+from trust_fakes import box, record, signed_claim, store_in
 
 from stepaudio.errors import AuditLogError, RecordError
 from stepaudio.safety.canonical import canonical, parse
+from stepaudio.safety.claim_signature import claim_signed_by
 from stepaudio.safety.consent import ConsentRecord
 from stepaudio.safety.manifest import Manifest
 from stepaudio.safety.provenance import Provenance, Sidecar
@@ -95,6 +96,19 @@ def test_flipped_bytes(files: dict[Any, bytes], data: Any) -> None:
             continue
         # Only white space around the object changes nothing.
         assert not read.intact or read == kind.from_bytes(content)
+
+
+@QUICK
+@given(data=st.data())
+def test_signed_claims_with_other_bytes(store: TrustStore, data: Any) -> None:
+    claim = b"\xa1\x58\x20" + b"h" * 32 + bytes(300)
+    content = bytearray(box(b"jumb", signed_claim(store.key, claim)))
+    at = data.draw(st.integers(0, len(content)))
+    content[at : at + data.draw(st.integers(0, 9))] = data.draw(st.binary(max_size=9))
+    # Whether it still holds depends on the place; that this key signed nothing else does not.
+    assert claim_signed_by(bytes(content), [b"h" * 32], store.key.public) in (True, False)
+    assert not claim_signed_by(bytes(content), [b"g" * 32], store.key.public)
+    assert not claim_signed_by(bytes(content), [b"h" * 32], "0" * 64)
 
 
 @QUICK

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -47,6 +48,32 @@ def test_three_policies() -> None:
     }
     with pytest.raises(SafetyError, match="choose one of strict, standard, research"):
         SafetyPolicy.of("none")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "told"),
+    [
+        ({"consent_for": frozenset()}, "consent_for of this policy"),
+        ({"consent_for": frozenset({"train", "edit"})}, "weaker than its name 'standard'"),
+        ({"match": "none"}, "match of this policy"),
+        ({"name": "strict"}, r"consent_for, verified_words, match .* SafetyPolicy\.of\('strict'\)"),
+        ({"name": "custom"}, "no policy 'custom'; choose one of strict, standard, research"),
+    ],
+)
+def test_rules_weaker_than_the_name(chosen: dict[str, Any], told: str) -> None:
+    """Results are stamped with the name, and only ``research`` is logged."""
+    with pytest.raises(SafetyError, match=told):
+        SafetyPolicy(**chosen)
+    for field in chosen.keys() - {"name"}:
+        with pytest.raises(SafetyError, match=field):
+            replace(SafetyPolicy.of("strict"), **{field: chosen[field]})
+
+
+def test_stricter_rules_and_any_threshold() -> None:
+    every = frozenset({"clone", "edit", "train"})
+    SafetyPolicy("standard", every, verified_words=True, match="careful", threshold=0.1)
+    assert replace(SafetyPolicy.of("strict"), threshold=0.1).match == "careful"
+    assert SafetyPolicy("research").consent_for == {"clone", "train"}
 
 
 def test_allowed(store: TrustStore) -> None:
