@@ -1,4 +1,4 @@
-"""The six interfaces of the house, free of ``torch.nn``.
+"""The interfaces of the house, free of ``torch.nn``.
 
 Implement one of these to swap a part: wrap an ONNX session, a remote server or another model in
 a few lines and pass the object to a pipeline. ``stepaudio.testing`` checks an implementation.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -89,12 +89,11 @@ class SpeechLM(ABC):
         """Vocabulary, audio offset, end ids, context length."""
 
     @abstractmethod
-    def forward(self, ids: Tensor, cache: Any | None = None) -> Tensor:
+    def forward(self, ids: Tensor) -> Tensor:
         """Next-token logits.
 
         Args:
             ids: ``[B, T]`` int64.
-            cache: state of the positions before ``ids``, updated in place.
 
         Returns:
             ``[B, T, V]`` logits.
@@ -131,7 +130,16 @@ class SpeechLM(ABC):
 
 
 class FlowDecoder(ABC):
-    """Tokens and a voice to mel frames."""
+    """Tokens and a voice to mel frames.
+
+    Attributes:
+        has_steps: whether the number of steps changes the mel. False for a decoder that makes it
+            at once; any number is accepted then.
+        has_guidance: whether the guidance rate changes the mel; likewise.
+    """
+
+    has_steps: ClassVar[bool] = True
+    has_guidance: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -158,7 +166,10 @@ class FlowDecoder(ABC):
             generators: one per sample.
 
         Returns:
-            ``[C, T_i]`` log-mel per sample, without the prompt.
+            ``[C, T_i]`` float32 log-mel per sample, without the prompt.
+
+        Raises:
+            SpecMismatchError: codebooks, mel or speaker size of an input differ from the spec.
         """
 
     @abstractmethod
@@ -178,10 +189,13 @@ class FlowDecoder(ABC):
             voice: the voice of the whole stream.
             steps: solver steps.
             guidance: classifier-free guidance rate.
-            generator: source of noise.
+            generator: source of noise; the same state gives the same mel.
 
         Yields:
-            Consecutive ``[C, t]`` pieces of log-mel.
+            Consecutive ``[C, t]`` float32 pieces of log-mel.
+
+        Raises:
+            SpecMismatchError: codebooks, mel or speaker size of an input differ from the spec.
         """
 
 
@@ -197,8 +211,9 @@ class Vocoder(ABC):
     def context(self) -> int | None:
         """Frames on each side that a frame's samples may depend on; None if there is no such bound.
 
-        A vocoder that tells it, and whose :meth:`stream` equals :meth:`synthesize`, is heard
-        earlier; see :mod:`stepaudio.decoder.early`.
+        What a stream carries along, such as a phase, may come from further back. A vocoder that
+        tells it has a :meth:`stream` that equals :meth:`synthesize`, and is heard earlier; see
+        :mod:`stepaudio.decoder.early`.
         """
         return None
 
@@ -211,7 +226,7 @@ class Vocoder(ABC):
             generator: source of noise, for vocoders that have any.
 
         Returns:
-            ``[B, T * hop_length]`` samples in [-1, 1].
+            ``[B, T * hop_length]`` float32 samples in [-1, 1].
 
         Raises:
             SpecMismatchError: the mel has other bins or dimensions.
@@ -228,7 +243,8 @@ class Vocoder(ABC):
             generator: source of noise.
 
         Yields:
-            ``[s]`` pieces of samples whose concatenation has the length of the whole.
+            ``[s]`` float32 pieces of samples in [-1, 1], which together have the length of the
+            whole.
         """
 
 
@@ -312,7 +328,11 @@ class Policy(ABC):
 
 @runtime_checkable
 class TextTokenizer(Protocol):
-    """Text, with special and ``<audio_k>`` tokens written out, to ids and back."""
+    """Text, with special and ``<audio_k>`` tokens written out, to ids and back.
+
+    Written in a text, ``<s>``, ``<|BOT|>`` and ``<|EOT|>``, which prompts are made with, are one id
+    each, and so is every audio token; ``<audio_k>`` has the id of ``<audio_0>`` plus ``k``.
+    """
 
     @property
     def vocab_size(self) -> int:
@@ -324,7 +344,7 @@ class TextTokenizer(Protocol):
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids."""
+        """Text of ids, special and audio tokens written out."""
         ...
 
     def token_id(self, token: str) -> int:
@@ -342,5 +362,5 @@ class SpeakerEncoder(Protocol):
         ...
 
     def embed(self, audio: Audio) -> Tensor:
-        """``[D]`` embedding of one recording, not normalised."""
+        """``[D]`` float32 embedding of one recording of any rate, not normalised."""
         ...

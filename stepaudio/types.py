@@ -206,9 +206,10 @@ class Contrast(NamedTuple):
     weight: float
 
 
-@dataclass(frozen=True)
+# Equality of all fields, as a dataclass has it, cannot be told of tensors.
+@dataclass(frozen=True, eq=False)
 class TokenStep:
-    """One step of a batched generation.
+    """One step of a batched generation. Equal to itself alone.
 
     Attributes:
         ids: ``[B]`` the new id of each sample; meaningless where ``active`` is False.
@@ -222,9 +223,9 @@ class TokenStep:
     stop_reasons: tuple[StopReason, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SpeechTokens:
-    """The two code streams of one recording.
+    """The two code streams of one recording. Equal if all codes and codebooks are; has no hash.
 
     Attributes:
         linguistic: ``[L]`` int64 codes at 50/3 Hz.
@@ -257,6 +258,16 @@ class SpeechTokens:
                     f"got {int(codes.min())}..{int(codes.max())}"
                 )
 
+    def __eq__(self, other: object) -> bool:
+        """Whether the codes and their codebooks are the same, wherever the tensors lie."""
+        if not isinstance(other, SpeechTokens):
+            return NotImplemented
+        return (
+            self.spec == other.spec
+            and torch.equal(self.linguistic.cpu(), other.linguistic.cpu())
+            and torch.equal(self.semantic.cpu(), other.semantic.cpu())
+        )
+
     @property
     def num_units(self) -> int:
         """Whole 2:3 units both streams can fill."""
@@ -271,9 +282,11 @@ class SpeechTokens:
         return float(self.num_units * self.spec.unit_seconds)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VoicePrompt:
     """A voice, ready to condition the decoder: computed once, reusable, can be saved.
+
+    Equal to itself alone.
 
     Attributes:
         tokens: codes of the prompt recording.

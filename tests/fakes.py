@@ -1,19 +1,28 @@
-"""Tiny stand-ins for the six interfaces: no learning, exact arithmetic, a millisecond each.
+"""Tiny stand-ins for the interfaces: no learning, exact arithmetic, a millisecond each.
 
 They keep every contract, so tests of pipelines and of the conformance suite can build on them.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from stepaudio.audio import Audio
 from stepaudio.errors import AudioError, PromptError, SpecMismatchError
-from stepaudio.interfaces import FlowDecoder, Policy, RewardModel, SpeechLM, Tokenizer, Vocoder
+from stepaudio.interfaces import (
+    FlowDecoder,
+    Policy,
+    RewardModel,
+    SpeakerEncoder,
+    SpeechLM,
+    TextTokenizer,
+    Tokenizer,
+    Vocoder,
+)
 from stepaudio.types import (
     FlowSpec,
     LMSpec,
@@ -73,7 +82,7 @@ class FakeLM(nn.Module, SpeechLM):
     def spec(self) -> LMSpec:
         return LM
 
-    def forward(self, ids: Tensor, cache: Any | None = None) -> Tensor:
+    def forward(self, ids: Tensor) -> Tensor:
         return torch.tanh(self.embed[ids].cumsum(1)) @ self.head
 
     def allowed(self, position: int, sampling: SamplingParams) -> Tensor:
@@ -94,6 +103,9 @@ class FakeLM(nn.Module, SpeechLM):
         logits = logits.masked_fill(~self.allowed(position, sampling), float("-inf"))
         if sampling.temperature == 0:
             return int(logits.argmax())
+        if sampling.top_k:
+            least = logits.topk(sampling.top_k).values[-1]
+            logits = logits.masked_fill(logits < least, float("-inf"))
         weights = (logits / sampling.temperature).softmax(-1)
         return int(torch.multinomial(weights, 1, generator=rng))
 
@@ -136,7 +148,10 @@ class FakeLM(nn.Module, SpeechLM):
 
 
 class FakeFlowDecoder(FlowDecoder):
-    """Each unit becomes six frames of its mean codes plus a little noise."""
+    """Each unit becomes six frames of its mean codes plus a little noise, at once."""
+
+    has_steps = False
+    has_guidance = False
 
     @property
     def spec(self) -> FlowSpec:
@@ -175,6 +190,8 @@ class FakeFlowDecoder(FlowDecoder):
     ) -> Tensor:
         if voice.speaker.shape != (self.spec.speaker_dim,):
             raise SpecMismatchError(f"speaker of shape {tuple(voice.speaker.shape)} does not fit")
+        if voice.mel_spec != MEL or not voice.tokens.spec == tokens.spec == TOKENS:
+            raise SpecMismatchError("mel or codebooks do not fit")
         units = tokens.num_units
         level = tokens.semantic[: 3 * units].reshape(units, 3).float().mean(1) / 4
         mel = level.repeat_interleave(6).expand(MEL.n_mels, -1) + voice.speaker.mean()
@@ -199,6 +216,48 @@ class FakeVocoder(Vocoder):
     ) -> Iterator[Tensor]:
         for mel in mels:
             yield self.synthesize(mel[None])[0]
+
+
+class FakeSpeakerEncoder(SpeakerEncoder):
+    """Loudness of eight bands of the spectrum."""
+
+    @property
+    def dim(self) -> int:
+        return 8
+
+    def embed(self, audio: Audio) -> Tensor:
+        spectrum = torch.fft.rfft(audio.resample(16000).samples, n=16000).abs()
+        return torch.stack([band.mean() for band in spectrum.tensor_split(self.dim)])
+
+
+class FakeTextTokenizer(TextTokenizer):
+    """Bytes, after the marks of prompts and before the audio tokens."""
+
+    MARKS = ("<s>", "<|BOT|>", "<|EOT|>")
+
+    def __init__(self) -> None:
+        audio = [f"<audio_{k}>" for k in range(TOKENS.size)]
+        self.names = [*self.MARKS, *(f"<0x{byte:02X}>" for byte in range(256)), *audio]
+        self.literal = re.compile("(" + "|".join(map(re.escape, [*self.MARKS, *audio])) + ")")
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.names)
+
+    def token_id(self, token: str) -> int:
+        if token not in self.names:
+            raise KeyError(token)
+        return self.names.index(token)
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = []
+        for number, part in enumerate(self.literal.split(text)):
+            ids += [self.token_id(part)] if number % 2 else [3 + byte for byte in part.encode()]
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        parts = [bytes([i - 3]) if 3 <= i < 259 else self.names[i].encode() for i in ids]
+        return b"".join(parts).decode()
 
 
 class FakeRewardModel(RewardModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,9 +15,12 @@ __all__ = [
     "demand",
     "demand_close",
     "demand_refusal",
+    "demand_success",
     "random_ids",
     "seeded",
 ]
+
+_Result = TypeVar("_Result")
 
 
 class ConformanceError(AssertionError):
@@ -85,6 +89,29 @@ def demand_refusal(
             f"{sentence} with {names}, but it raised {type(error).__name__}: {error}"
         ) from error
     raise ConformanceError(f"{sentence} with {names}, but it was accepted")
+
+
+def demand_success(action: Callable[[], _Result], sentence: str) -> _Result:
+    """State that something must work.
+
+    Args:
+        action: what.
+        sentence: the rule.
+
+    Returns:
+        What the action returns.
+
+    Raises:
+        ConformanceError: anything is raised; a broken rule within it keeps its own sentence.
+    """
+    try:
+        return action()
+    except ConformanceError:
+        raise
+    except Exception as error:  # whatever it is, it should not have come
+        raise ConformanceError(
+            f"{sentence}, but it raised {type(error).__name__}: {error}"
+        ) from error
 
 
 def seeded(*seeds: int) -> list[torch.Generator]:

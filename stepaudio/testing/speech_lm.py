@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from stepaudio.errors import PromptError
 from stepaudio.interfaces import SpeechLM
+from stepaudio.testing.drawing import check_drawing
+from stepaudio.testing.generations import Sample, allowed_ids, run_generation
 from stepaudio.testing.rules import demand, demand_close, demand_refusal, random_ids, seeded
-from stepaudio.types import LMSpec, SamplingParams, StopReason, TokenStep
+from stepaudio.types import LMSpec, SamplingParams
 
 __all__ = ["check_lm_spec", "check_speech_lm", "text_prompt"]
 
@@ -24,11 +26,14 @@ def check_speech_lm(lm: SpeechLM) -> None:
     Rules: the spec's audio ids fit into its vocabulary; logits have the right shape, are finite and
     never look ahead; prompts of different lengths generate together what they generate alone,
     greedily and with one generator per sample; limits are kept, end ids never emitted, a stopped
-    sample never wakes up; constrained streams follow the 2:3 pattern; cancelling stops every
-    sample; empty and overlong prompts are refused with ``PromptError``.
+    sample never wakes up; constrained streams follow the 2:3 pattern; greedy ids are those that
+    ``forward`` finds likeliest, ``top_k`` and temperature are heeded, and so are contrasts if
+    ``can_be_guided``; cancelling stops every sample; empty and overlong prompts are refused with
+    ``PromptError``.
 
     Args:
-        lm: the object to check.
+        lm: the object to check, in float32: with fewer digits a batch does not round as its singles
+            do, and other ids are drawn. Weights may be random, but not all zero.
 
     Raises:
         ConformanceError: a rule is broken.
@@ -45,6 +50,7 @@ def check_speech_lm(lm: SpeechLM) -> None:
             _check_batch(lm, prompts, sampling, name)
         _check_minimum(lm, prompts)
         _check_cancel(lm, prompts)
+        check_drawing(lm, prompts, _LIMIT)
     _check_refusals(lm, greedy)
 
 
@@ -99,7 +105,11 @@ def _check_forward(lm: SpeechLM) -> None:
         tuple(logits.shape) == expected,
         f"ids of shape (2, 8) must give logits of shape {expected}, got {tuple(logits.shape)}",
     )
-    demand(logits.is_floating_point(), f"logits must be floating, got {logits.dtype}")
+    demand(
+        logits.dtype in (torch.float32, torch.float64),
+        f"logits are {logits.dtype}, but the checks want a model in float32, as only that draws "
+        "in a batch what it draws alone",
+    )
     demand(bool(logits.isfinite().all()), "logits must be finite")
     demand_close(lm.forward(ids[1:]), logits[1:], 1e-4, "logits change with the batch")
     other = ids.clone()
@@ -109,24 +119,18 @@ def _check_forward(lm: SpeechLM) -> None:
     )
 
 
-@dataclass(frozen=True)
-class _Sample:
-    ids: list[int]
-    reason: StopReason
-
-
 def _check_batch(lm: SpeechLM, prompts: list[Tensor], sampling: SamplingParams, name: str) -> None:
-    batch = _generate(lm, prompts, sampling, [1, 2, 3])
+    batch = run_generation(lm, prompts, sampling, [1, 2, 3])
     demand(
-        batch == _generate(lm, prompts, sampling, [1, 2, 3]),
+        batch == run_generation(lm, prompts, sampling, [1, 2, 3]),
         f"{name} generation must give the same ids for the same generator state",
     )
     for index, sample in enumerate(batch):
-        alone = _generate(lm, prompts[index : index + 1], sampling, [index + 1])[0]
+        alone = run_generation(lm, prompts[index : index + 1], sampling, [index + 1])[0]
         demand(
             sample == alone,
             f"{name} generation of prompt {index} differs between a batch and alone: "
-            f"{sample} against {alone}",
+            f"{sample} against {alone}; is the model in float32?",
         )
         demand(
             len(sample.ids) <= sampling.max_new_tokens,
@@ -141,27 +145,24 @@ def _check_batch(lm: SpeechLM, prompts: list[Tensor], sampling: SamplingParams, 
             _check_grammar(lm.spec, sample)
 
 
-def _check_grammar(spec: LMSpec, sample: _Sample) -> None:
-    tokens = spec.tokens
+def _check_grammar(spec: LMSpec, sample: Sample) -> None:
+    start = spec.audio_offset
     for position, token in enumerate(sample.ids):
-        code = token - spec.audio_offset
-        slot = position % tokens.unit_length
-        first = slot < tokens.linguistic.per_unit
-        low, high = (0, tokens.linguistic_size) if first else (tokens.linguistic_size, tokens.size)
+        allowed = allowed_ids(spec, position)
         demand(
-            low <= code < high,
-            f"constrained generation put audio id {code} at position {position}, "
-            f"where {low}..{high - 1} are allowed",
+            token in allowed,
+            f"constrained generation put audio id {token - start} at position {position}, "
+            f"where {allowed.start - start}..{allowed.stop - 1 - start} are allowed",
         )
     demand(
-        sample.reason != "end" or len(sample.ids) % tokens.unit_length == 0,
+        sample.reason != "end" or len(sample.ids) % spec.tokens.unit_length == 0,
         f"constrained generation ended after {len(sample.ids)} tokens, within a unit",
     )
 
 
 def _check_minimum(lm: SpeechLM, prompts: list[Tensor]) -> None:
     sampling = SamplingParams(temperature=1.0, max_new_tokens=_LIMIT, min_new_tokens=_LIMIT)
-    for sample in _generate(lm, prompts, sampling, [4, 5, 6]):
+    for sample in run_generation(lm, prompts, sampling, [4, 5, 6]):
         demand(
             len(sample.ids) == _LIMIT,
             f"min_new_tokens is {_LIMIT}, but a sample ended after {len(sample.ids)}",
@@ -200,55 +201,3 @@ def _check_refusals(lm: SpeechLM, sampling: SamplingParams) -> None:
         f"a prompt that fills the context of {spec.context_length} must be refused",
         (PromptError,),
     )
-
-
-def _generate(
-    lm: SpeechLM, prompts: list[Tensor], sampling: SamplingParams, seeds: list[int]
-) -> list[_Sample]:
-    """Run a generation to its end, checking every step."""
-    size = len(prompts)
-    ids: list[list[int]] = [[] for _ in prompts]
-    reasons: list[StopReason] = ["running"] * size
-    # A model that never stops must not hang the suite.
-    for count, step in enumerate(lm.generate(prompts, sampling, generators=seeded(*seeds))):
-        demand(
-            count <= sampling.max_new_tokens,
-            f"generation goes on after max_new_tokens = {sampling.max_new_tokens}",
-        )
-        _check_step(step, size)
-        for i in range(size):
-            if step.active[i]:
-                token = int(step.ids[i])
-                # The last token of a sample may come together with the word that it is the last.
-                stopped = reasons[i] != "running" or step.stop_reasons[i] in ("end", "cancelled")
-                demand(
-                    not stopped, f"a sample stopped by {step.stop_reasons[i]!r} received a token"
-                )
-                demand(0 <= token < lm.spec.vocab_size, f"id {token} is not in the vocabulary")
-                demand(token not in lm.spec.end_ids, f"the end id {token} was emitted")
-                ids[i].append(token)
-            else:
-                demand(
-                    step.stop_reasons[i] != "running",
-                    "a sample that receives no token must say why it stopped",
-                )
-            demand(
-                reasons[i] in ("running", step.stop_reasons[i]),
-                f"a stop reason changed from {reasons[i]!r} to {step.stop_reasons[i]!r}",
-            )
-            reasons[i] = step.stop_reasons[i]
-    demand(
-        "running" not in reasons, f"generation is over but the stop reasons are {tuple(reasons)}"
-    )
-    return [_Sample(i, r) for i, r in zip(ids, reasons, strict=True)]
-
-
-def _check_step(step: TokenStep, size: int) -> None:
-    demand(isinstance(step, TokenStep), f"generate must yield TokenStep, got {type(step)}")
-    demand(
-        tuple(step.ids.shape) == (size,)
-        and tuple(step.active.shape) == (size,)
-        and len(step.stop_reasons) == size,
-        f"every step must have ids, active and stop_reasons of {size} samples",
-    )
-    demand(step.active.dtype == torch.bool, f"active must be bool, got {step.active.dtype}")

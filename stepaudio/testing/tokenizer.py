@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 from stepaudio.audio import Audio
 from stepaudio.errors import AudioError
 from stepaudio.interfaces import Tokenizer
-from stepaudio.testing.rules import demand, seeded
+from stepaudio.testing.recordings import hiss, voice_like
+from stepaudio.testing.rules import demand
 from stepaudio.types import SpeechTokens, TokenizerSpec
 
 __all__ = ["check_tokenizer"]
@@ -21,10 +23,11 @@ _SLACK_SECONDS = 0.4
 def check_tokenizer(tokenizer: Tokenizer) -> None:
     """Check an implementation of :class:`~stepaudio.interfaces.Tokenizer`.
 
-    Rules: the spec is a ``TokenizerSpec``; tokens carry the spec's codebooks; both streams last as
-    long as the recording; any input rate is accepted; a batch gives exactly what its singles give,
-    in order; the same input gives the same codes; inputs are left alone; a recording too short for
-    one unit is refused with ``AudioError``, unless it is padded until it fills one.
+    Rules: the spec is a ``TokenizerSpec``; tokens carry the spec's codebooks, and so do centroids,
+    where there are any; both streams last as long as the recording and tell a voice from a hiss;
+    any input rate is accepted; a batch gives exactly what its singles give, in order; the same
+    input gives the same codes; inputs are left alone; a recording too short for one unit is
+    refused with ``AudioError``, unless it is padded until it fills one.
 
     Args:
         tokenizer: the object to check.
@@ -35,11 +38,12 @@ def check_tokenizer(tokenizer: Tokenizer) -> None:
     spec = tokenizer.spec
     demand(isinstance(spec, TokenizerSpec), f"spec must be a TokenizerSpec, got {type(spec)}")
     audios = [
-        _voice_like(1.5, spec.sample_rate, 0),
-        _voice_like(0.7, spec.sample_rate, 1),
-        _voice_like(1.1, 8000, 2),
-        _voice_like(1.0, 48000, 3),
+        voice_like(1.5, spec.sample_rate, 0),
+        voice_like(0.7, spec.sample_rate, 1),
+        voice_like(1.1, 8000, 2),
+        voice_like(1.0, 48000, 3),
     ]
+    _check_centroids(tokenizer.codebooks(), spec)
     before = [audio.samples.clone() for audio in audios]
     singles = [_encode_one(tokenizer, audio) for audio in audios]
     for audio, samples in zip(audios, before, strict=True):
@@ -61,7 +65,7 @@ def check_tokenizer(tokenizer: Tokenizer) -> None:
             )
     for audio, first in zip(audios, singles, strict=True):
         demand(
-            _same(_encode_one(tokenizer, audio), first),
+            _encode_one(tokenizer, audio) == first,
             "encoding the same recording twice must give the same codes",
         )
     batch = tokenizer.encode(audios)
@@ -70,8 +74,17 @@ def check_tokenizer(tokenizer: Tokenizer) -> None:
         f"{len(audios)} recordings must give as many results, got {len(batch)}",
     )
     for index, (one, many) in enumerate(zip(singles, batch, strict=True)):
-        demand(_same(one, many), f"recording {index} has other codes in a batch than alone")
-    short = _voice_like(0.005, spec.sample_rate, 4)
+        demand(one == many, f"recording {index} has other codes in a batch than alone")
+    noise = _encode_one(tokenizer, hiss(audios[0].seconds, spec.sample_rate, 5))
+    for stream, voiced, noisy in (
+        (spec.tokens.linguistic, singles[0].linguistic, noise.linguistic),
+        (spec.tokens.semantic, singles[0].semantic, noise.semantic),
+    ):
+        demand(
+            not torch.equal(voiced, noisy),
+            f"the {stream.name} codes of a voice and of a hiss must differ",
+        )
+    short = voice_like(0.005, spec.sample_rate, 4)
     try:
         padded = _encode_one(tokenizer, short)
     except AudioError:
@@ -83,6 +96,22 @@ def check_tokenizer(tokenizer: Tokenizer) -> None:
     )
 
 
+def _check_centroids(books: tuple[Tensor, Tensor] | None, spec: TokenizerSpec) -> None:
+    if books is None:
+        return
+    demand(len(books) == 2, f"codebooks must return two tensors or None, got {len(books)}")
+    for stream, book in zip((spec.tokens.linguistic, spec.tokens.semantic), books, strict=True):
+        demand(
+            book.dim() == 2 and len(book) == stream.codebook_size and book.shape[1] > 0,
+            f"codebooks must return a centroid for each of the {stream.codebook_size} "
+            f"{stream.name} codes as [{stream.codebook_size}, D], got shape {tuple(book.shape)}",
+        )
+        demand(
+            book.is_floating_point() and bool(book.isfinite().all()),
+            f"the {stream.name} centroids must be finite floats",
+        )
+
+
 def _encode_one(tokenizer: Tokenizer, audio: Audio) -> SpeechTokens:
     result = tokenizer.encode([audio])
     demand(
@@ -92,17 +121,3 @@ def _encode_one(tokenizer: Tokenizer, audio: Audio) -> SpeechTokens:
         "encode must return a list with one SpeechTokens per recording",
     )
     return result[0]
-
-
-def _same(a: SpeechTokens, b: SpeechTokens) -> bool:
-    return torch.equal(a.linguistic, b.linguistic) and torch.equal(a.semantic, b.semantic)
-
-
-def _voice_like(seconds: float, rate: int, seed: int) -> Audio:
-    """Gliding harmonics and a little noise: loud throughout, so that nothing is trimmed."""
-    time = torch.arange(max(1, round(seconds * rate)), dtype=torch.float64) / rate
-    pitch = 120.0 + 15.0 * seed
-    phase = 2 * math.pi * (pitch * time + 20.0 * torch.sin(2 * math.pi * 1.3 * time) / 8.0)
-    tone = sum(torch.sin(k * phase) / k for k in range(1, 12))
-    noise = torch.randn(len(time), generator=seeded(seed)[0], dtype=torch.float64)
-    return Audio((0.15 * tone + 0.01 * noise).float(), rate)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,9 +16,13 @@ from stepaudio.decoder.flow import FlowConfig, TokenFlowDecoder
 from stepaudio.decoder.griffin_lim import GriffinLim
 from stepaudio.decoder.hift import HiFTConfig, HiFTVocoder
 from stepaudio.decoder.istft import ISTFTConfig, ISTFTVocoder
+from stepaudio.decoder.speaker import CAMPPlus, CAMPPlusConfig
 from stepaudio.interfaces import SpeechLM, Tokenizer, Vocoder
 from stepaudio.lm.step1 import Step1Config, Step1LM
 from stepaudio.tokenizers.dual import DualCodebookConfig, DualCodebookTokenizer
+from stepaudio.tokenizers.text import SentencePieceText
+from stepaudio.tokenizers.text_training import train_text_tokenizer
+from stepaudio.types import TokenSpec
 
 
 @pytest.fixture(autouse=True)
@@ -85,3 +90,20 @@ def test_flow_decoder() -> None:
     model = TokenFlowDecoder(FlowConfig.debug())
     awake(model)
     testing.check_flow_decoder(model)
+
+
+def test_speaker_encoder() -> None:
+    model = CAMPPlus(CAMPPlusConfig.debug())
+    awake(model)
+    testing.check_speaker_encoder(model)
+
+
+def test_text_tokenizer() -> None:
+    tokens = TokenSpec(12, 20)
+    tokenizer = train_text_tokenizer(["see you tomorrow"], 320, audio_tokens=tokens.size)
+    testing.check_text_tokenizer(tokenizer, tokens)
+
+
+def test_published_text_tokenizer(published_dir: Path) -> None:
+    tokenizer = SentencePieceText.from_sentencepiece(published_dir / "tokenizer.model")
+    testing.check_text_tokenizer(tokenizer, TokenSpec())

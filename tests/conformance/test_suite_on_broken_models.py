@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stepaudio import testing
 from stepaudio.testing import ConformanceError
-from stepaudio.types import LMSpec, TokenStep
+from stepaudio.types import LMSpec, SamplingParams, TokenStep
 
 
 class AudioBeyondVocabulary(FakeLM):
@@ -29,22 +29,22 @@ class EndIsAudio(FakeLM):
 
 
 class WrongWidth(FakeLM):
-    def forward(self, ids: Tensor, cache: Any | None = None) -> Tensor:
+    def forward(self, ids: Tensor) -> Tensor:
         return super().forward(ids)[..., :-1]
 
 
 class LooksAhead(FakeLM):
-    def forward(self, ids: Tensor, cache: Any | None = None) -> Tensor:
+    def forward(self, ids: Tensor) -> Tensor:
         return super().forward(ids) + self.embed[ids].sum((1, 2))[:, None, None]
 
 
 class SeesTheBatch(FakeLM):
-    def forward(self, ids: Tensor, cache: Any | None = None) -> Tensor:
+    def forward(self, ids: Tensor) -> Tensor:
         return super().forward(ids) * ids.shape[0]
 
 
 class NotANumber(FakeLM):
-    def forward(self, ids: Tensor, cache: Any | None = None) -> Tensor:
+    def forward(self, ids: Tensor) -> Tensor:
         return super().forward(ids) * float("nan")
 
 
@@ -138,6 +138,74 @@ class CrashesOnEmptyPrompts(FakeLM):
         return super().generate(prompts, sampling, **kwargs)
 
 
+class HalfPrecision(FakeLM):
+    def forward(self, ids: Tensor) -> Tensor:
+        return super().forward(ids).bfloat16()
+
+
+class DeafToItsPrompt(FakeLM):
+    def generate(self, prompts: Any, sampling: Any, **kwargs: Any) -> Iterator[TokenStep]:
+        return super().generate([torch.tensor([5, 6, 7])] * len(prompts), sampling, **kwargs)
+
+
+class DrawsAnything(FakeLM):
+    def draw(self, ids: Tensor, position: int, sampling: Any, rng: Any) -> int:
+        weights = self.allowed(position, sampling).float()
+        greedy = not sampling.temperature
+        return int(weights.argmax() if greedy else torch.multinomial(weights, 1, generator=rng))
+
+
+class NeverEnds(FakeLM):
+    def forward(self, ids: Tensor) -> Tensor:
+        logits = super().forward(ids)
+        logits[..., END] += 100
+        return logits
+
+    def allowed(self, position: int, sampling: Any) -> Tensor:
+        mask = super().allowed(position, sampling)
+        mask[END] = False
+        return mask
+
+
+class ChangesSampling(FakeLM):
+    def change(self, sampling: SamplingParams) -> SamplingParams:
+        raise AssertionError
+
+    def generate(self, prompts: Any, sampling: Any, **kwargs: Any) -> Iterator[TokenStep]:
+        if sampling.temperature:
+            sampling = self.change(sampling)
+        return super().generate(prompts, sampling, **kwargs)
+
+
+class AlwaysCold(ChangesSampling):
+    def change(self, sampling: SamplingParams) -> SamplingParams:
+        return dataclasses.replace(sampling, temperature=0.01)
+
+
+class AlwaysLukewarm(ChangesSampling):
+    def change(self, sampling: SamplingParams) -> SamplingParams:
+        return dataclasses.replace(sampling, temperature=1.0)
+
+
+class IgnoresTopK(ChangesSampling):
+    def change(self, sampling: SamplingParams) -> SamplingParams:
+        return dataclasses.replace(sampling, top_k=0)
+
+
+class PretendsToBeGuided(FakeLM):
+    can_be_guided = True
+
+    def generate(self, *args: Any, contrasts: Any = None, **kwargs: Any) -> Iterator[TokenStep]:
+        return super().generate(*args, **kwargs)
+
+
+class GuidesEverybody(PretendsToBeGuided):
+    def generate(self, prompts: Any, *args: Any, **kwargs: Any) -> Iterator[TokenStep]:
+        if kwargs.get("contrasts"):
+            prompts = [prompt.flip(0)[1:] for prompt in prompts]
+        return super().generate(prompts, *args, **kwargs)
+
+
 @pytest.mark.parametrize(
     ("broken", "says"),
     [
@@ -160,6 +228,15 @@ class CrashesOnEmptyPrompts(FakeLM):
         (IgnoresCancel, "cancelling after two steps"),
         (AcceptsAnyPrompt, "empty prompt must be refused with PromptError, but it was accepted"),
         (CrashesOnEmptyPrompts, "but it raised IndexError"),
+        (HalfPrecision, "logits are torch.bfloat16, but the checks want a model in float32"),
+        (DeafToItsPrompt, "greedy generation must write what forward finds likeliest"),
+        (DrawsAnything, "greedy generation must write what forward finds likeliest"),
+        (NeverEnds, r"likeliest .* at position 5 is"),
+        (AlwaysCold, "drawn at temperature 0.01 must be likelier"),
+        (AlwaysLukewarm, "drawn at temperature 0.01 must be likelier"),
+        (IgnoresTopK, "top_k=1 must write the ids of greedy generation"),
+        (PretendsToBeGuided, "a contrast of weight 100 changes nothing"),
+        (GuidesEverybody, "a sample without contrasts must not change"),
     ],
 )
 def test_broken_language_models_are_refused(broken: type, says: str) -> None:

@@ -6,17 +6,20 @@ import dataclasses
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
-import fakes
 import pytest
 import torch
 from fakes import (
     MEL,
+    TOKENS,
     FakeFlowDecoder,
     FakeLM,
     FakePolicy,
     FakeRewardModel,
+    FakeSpeakerEncoder,
+    FakeTextTokenizer,
     FakeTokenizer,
     FakeVocoder,
 )
@@ -24,7 +27,7 @@ from torch import Tensor
 
 from stepaudio import testing
 from stepaudio.testing import ConformanceError
-from stepaudio.types import SpeechTokens, TokenizerSpec, TokenSpec
+from stepaudio.types import SpeechTokens, TokenizerSpec, TokenSpec, VoicePrompt
 
 
 @pytest.mark.parametrize(
@@ -36,6 +39,8 @@ from stepaudio.types import SpeechTokens, TokenizerSpec, TokenSpec
         (testing.check_vocoder, FakeVocoder),
         (testing.check_reward_model, FakeRewardModel),
         (testing.check_policy, FakePolicy),
+        (testing.check_speaker_encoder, FakeSpeakerEncoder),
+        (partial(testing.check_text_tokenizer, tokens=TOKENS), FakeTextTokenizer),
     ],
 )
 def test_the_fakes_conform(check: Callable[[Any], None], good: type) -> None:
@@ -102,7 +107,7 @@ class AcceptsClicks(FakeTokenizer):
     def encode(self, audios: Sequence[Any]) -> list[SpeechTokens]:
         empty = torch.zeros(0, dtype=torch.int64)
         return [
-            SpeechTokens(empty, empty, fakes.TOKENS)
+            SpeechTokens(empty, empty, TOKENS)
             if audio.seconds < 0.12
             else super(AcceptsClicks, self).encode([audio])[0]
             for audio in audios
@@ -112,6 +117,42 @@ class AcceptsClicks(FakeTokenizer):
 class ReturnsOneObject(FakeTokenizer):
     def encode(self, audios: Sequence[Any]) -> Any:
         return super().encode(audios)[0]
+
+
+class OneLinguisticCode(FakeTokenizer):
+    def encode(self, audios: Sequence[Any]) -> list[SpeechTokens]:
+        return [
+            dataclasses.replace(tokens, linguistic=tokens.linguistic * 0)
+            for tokens in super().encode(audios)
+        ]
+
+
+class WithCentroids(FakeTokenizer):
+    sizes = ((8, 2), (16, 3))
+
+    def codebooks(self) -> tuple[Tensor, ...]:
+        return tuple(torch.ones(size) for size in self.sizes)
+
+
+class TooFewCentroids(WithCentroids):
+    sizes = ((8, 2), (15, 3))
+
+
+class FlatCentroids(WithCentroids):
+    sizes = ((8,), (16,))
+
+
+class OneBook(WithCentroids):
+    sizes = ((8, 2),)
+
+
+class WholeCentroids(WithCentroids):
+    def codebooks(self) -> tuple[Tensor, ...]:
+        return tuple(book.long() for book in super().codebooks())
+
+
+def test_a_tokenizer_may_have_centroids() -> None:
+    testing.check_tokenizer(WithCentroids())
 
 
 @pytest.mark.parametrize(
@@ -125,6 +166,11 @@ class ReturnsOneObject(FakeTokenizer):
         (WritesIntoItsInput, "must not change the samples"),
         (AcceptsClicks, "5 ms must be refused with AudioError or padded"),
         (ReturnsOneObject, "must return a list"),
+        (OneLinguisticCode, "linguistic codes of a voice and of a hiss must differ"),
+        (TooFewCentroids, r"16 semantic codes as \[16, D\], got shape \(15, 3\)"),
+        (FlatCentroids, r"8 linguistic codes as \[8, D\], got shape \(8,\)"),
+        (OneBook, "must return two tensors or None"),
+        (WholeCentroids, "centroids must be finite floats"),
     ],
 )
 def test_broken_tokenizers_are_refused(broken: type, says: str) -> None:
@@ -185,6 +231,101 @@ class ForgivesAnySpeaker(FakeFlowDecoder):
         return super()._frames(tokens, fitting, generator)
 
 
+class MakesDoubles(ChangesMel):
+    def change(self, mel: Tensor, count: int) -> Tensor:
+        return mel.double()
+
+
+class StreamsDoubles(FakeFlowDecoder):
+    def stream(self, tokens: Any, voice: Any, **kwargs: Any) -> Iterator[Tensor]:
+        for mel in super().stream(tokens, voice, **kwargs):
+            yield mel.double()
+
+
+class StreamsUnseededNoise(FakeFlowDecoder):
+    def stream(self, tokens: Any, voice: Any, **kwargs: Any) -> Iterator[Tensor]:
+        return super().stream(tokens, voice)
+
+
+class ChangesInput(FakeFlowDecoder):
+    def change(self, tokens: SpeechTokens, voice: VoicePrompt) -> tuple[SpeechTokens, VoicePrompt]:
+        raise AssertionError
+
+    def _frames(self, tokens: Any, voice: Any, generator: Any) -> Tensor:
+        return super()._frames(*self.change(tokens, voice), generator)
+
+
+class DeafToTheVoice(ChangesInput):
+    def change(self, tokens: SpeechTokens, voice: VoicePrompt) -> tuple[SpeechTokens, VoicePrompt]:
+        return tokens, dataclasses.replace(voice, speaker=voice.speaker * 0)
+
+
+class DeafToTheTokens(ChangesInput):
+    def change(self, tokens: SpeechTokens, voice: VoicePrompt) -> tuple[SpeechTokens, VoicePrompt]:
+        return dataclasses.replace(tokens, semantic=tokens.semantic * 0), voice
+
+
+class StreamsAnyVoice(FakeFlowDecoder):
+    def stream(self, tokens: Any, voice: Any, **kwargs: Any) -> Iterator[Tensor]:
+        voice = dataclasses.replace(voice, speaker=voice.speaker * 0)
+        return super().stream(tokens, voice, **kwargs)
+
+
+class ForgivesAnyMel(ChangesInput):
+    def change(self, tokens: SpeechTokens, voice: VoicePrompt) -> tuple[SpeechTokens, VoicePrompt]:
+        return tokens, dataclasses.replace(voice, mel_spec=MEL)
+
+
+class ForgivesAnyCodebooksOfTheVoice(ChangesInput):
+    def change(self, tokens: SpeechTokens, voice: VoicePrompt) -> tuple[SpeechTokens, VoicePrompt]:
+        known = dataclasses.replace(voice.tokens, spec=TOKENS)
+        return tokens, dataclasses.replace(voice, tokens=known)
+
+
+class ForgivesAnyCodebooks(ChangesInput):
+    def change(self, tokens: SpeechTokens, voice: VoicePrompt) -> tuple[SpeechTokens, VoicePrompt]:
+        return dataclasses.replace(tokens, spec=TOKENS), voice
+
+
+class IgnoresSteps(FakeFlowDecoder):
+    has_steps = True
+
+
+class IgnoresGuidance(FakeFlowDecoder):
+    has_guidance = True
+
+
+class Refines(FakeFlowDecoder):
+    """More steps and more guidance give another mel, also in a stream."""
+
+    has_steps = True
+    has_guidance = True
+
+    def decode(
+        self, tokens: Any, voices: Any, *, steps: Any = 1, guidance: Any = 0, **kwargs: Any
+    ) -> list[Tensor]:
+        return [mel + steps + guidance for mel in super().decode(tokens, voices, **kwargs)]
+
+    def stream(
+        self, tokens: Any, voice: Any, *, steps: Any = 1, guidance: Any = 0, **kwargs: Any
+    ) -> Iterator[Tensor]:
+        for mel in super().stream(tokens, voice, **kwargs):
+            yield mel + steps + guidance
+
+
+class HidesItsSteps(Refines):
+    has_steps = False
+
+
+class StreamsInOneStep(Refines):
+    def stream(self, tokens: Any, voice: Any, *, steps: Any = 1, **kwargs: Any) -> Iterator[Tensor]:
+        return super().stream(tokens, voice, **kwargs)
+
+
+def test_a_flow_decoder_may_have_steps_and_guidance() -> None:
+    testing.check_flow_decoder(Refines())
+
+
 @pytest.mark.parametrize(
     ("broken", "says"),
     [
@@ -196,6 +337,22 @@ class ForgivesAnySpeaker(FakeFlowDecoder):
         (StreamsTooLittle, "got 52"),
         (ForgivesMissingVoices, "two streams with one voice"),
         (ForgivesAnySpeaker, "speaker embedding of size 4 instead of 3"),
+        (MakesDoubles, "mel must be float32, got torch.float64"),
+        (StreamsDoubles, "mel must be float32, got torch.float64"),
+        (StreamsUnseededNoise, "stream must give the same mel for the same generator state"),
+        (DeafToTheVoice, "another voice must change the mel that decode gives"),
+        (DeafToTheTokens, "other tokens must change the mel that decode gives"),
+        (StreamsAnyVoice, "another voice must change the mel that stream gives"),
+        (ForgivesAnyMel, "mel has another mel_spec must be refused by decode"),
+        (ForgivesAnyCodebooksOfTheVoice, "voice with tokens of other codebooks must be refused"),
+        (ForgivesAnyCodebooks, "tokens of other codebooks must be refused by decode"),
+        (IgnoresSteps, "has_steps is True, but a change of steps does not"),
+        (IgnoresGuidance, "has_guidance is True, but a change of guidance does not"),
+        (HidesItsSteps, "has_steps is False, but a change of steps changes"),
+        (
+            StreamsInOneStep,
+            "has_steps is True, but a change of steps does not change the mel that stream",
+        ),
     ],
 )
 def test_broken_flow_decoders_are_refused(broken: type, says: str) -> None:
@@ -263,6 +420,57 @@ class AcceptsNoBatch(FakeVocoder):
         return super().synthesize(mel if mel.dim() == 3 else mel[None], **kwargs)
 
 
+class LoudStream(FakeVocoder):
+    def stream(self, mels: Any, **kwargs: Any) -> Iterator[Tensor]:
+        for wave in super().stream(mels, **kwargs):
+            yield torch.full_like(wave, 50.0)
+
+
+class StreamsDoubleSamples(FakeVocoder):
+    def stream(self, mels: Any, **kwargs: Any) -> Iterator[Tensor]:
+        for wave in super().stream(mels, **kwargs):
+            yield wave.double()
+
+
+class NeedsTwoFrames(FakeVocoder):
+    def synthesize(self, mel: Tensor, **kwargs: Any) -> Tensor:
+        if mel.shape[-1] < 2:
+            raise RuntimeError("too short")
+        return super().synthesize(mel, **kwargs)
+
+    def stream(self, mels: Any, **kwargs: Any) -> Iterator[Tensor]:
+        yield self.synthesize(torch.cat(list(mels), dim=1)[None])[0]
+
+
+class Framewise(FakeVocoder):
+    @property
+    def context(self) -> int | None:
+        return 0
+
+
+class HasSeams(Framewise):
+    def synthesize(self, mel: Tensor, **kwargs: Any) -> Tensor:
+        return super().synthesize(mel.cumsum(-1) if mel.dim() == 3 else mel, **kwargs)
+
+
+class LooksFurtherAhead(HasSeams):
+    def synthesize(self, mel: Tensor, **kwargs: Any) -> Tensor:
+        return super().synthesize(mel.flip(-1), **kwargs)
+
+    def stream(self, mels: Any, **kwargs: Any) -> Iterator[Tensor]:
+        yield self.synthesize(torch.cat(list(mels), dim=1)[None])[0]
+
+
+class EndlessContext(FakeVocoder):
+    @property
+    def context(self) -> Any:
+        return float("inf")
+
+
+def test_a_vocoder_may_have_a_context() -> None:
+    testing.check_vocoder(Framewise())
+
+
 class NoisyButSeeded(FakeVocoder):
     def synthesize(self, mel: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         wave = super().synthesize(mel)
@@ -286,6 +494,12 @@ def test_a_vocoder_may_have_seeded_noise() -> None:
         (StreamsBatches, "one-dimensional pieces"),
         (AcceptsAnyBins, "5 instead of 4 bins"),
         (AcceptsNoBatch, "without a batch dimension"),
+        (LoudStream, r"streamed samples must lie in \[-1, 1\], got 50"),
+        (StreamsDoubleSamples, "streamed samples must be float32, got torch.float64"),
+        (NeedsTwoFrames, "a single frame .* it raised RuntimeError: too short"),
+        (HasSeams, "must stream what it synthesizes"),
+        (LooksFurtherAhead, "context is 0, but frames further ahead"),
+        (EndlessContext, "number of frames or None, got inf"),
     ],
 )
 def test_broken_vocoders_are_refused(broken: type, says: str) -> None:
