@@ -16,6 +16,7 @@ from torch import Tensor
 
 from stepaudio.audio import Audio
 from stepaudio.edits import DIALECT_TAGS
+from stepaudio.tokenizers.interleave import truncate
 from stepaudio.tokenizers.preprocess import LEAD, TOKEN_RATE, sound_bounds
 from stepaudio.types import SpeechTokens, TokenSpec
 
@@ -165,12 +166,12 @@ def shuffle_units(tokens: SpeechTokens) -> SpeechTokens:
     """The same sounds in disorder: nothing is left of the words, all of the voice.
 
     Args:
-        tokens: of whole units.
+        tokens: streams of any lengths; what does not fill a whole unit is dropped.
 
     Returns:
         Their units in another order, always the same for so many units.
     """
-    spec = tokens.spec
+    tokens, spec = truncate(tokens), tokens.spec
     order = _disorder(tokens.num_units).to(tokens.linguistic.device)
     linguistic, semantic = (
         codes.view(-1, stream.per_unit)[order].flatten()

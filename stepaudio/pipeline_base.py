@@ -18,7 +18,7 @@ from stepaudio import __version__
 from stepaudio.audio import Audio, AudioSource
 from stepaudio.cutting import VOICE_SECONDS, WHOLE_SECONDS, cut_at_pauses, voice_stretch
 from stepaudio.devices import resolve_device, resolve_dtype, resolve_flow_dtype
-from stepaudio.errors import AudioError, PromptError
+from stepaudio.errors import AudioError, ConfigError, PromptError
 from stepaudio.hub import Pretrained
 from stepaudio.interfaces import (
     FlowDecoder,
@@ -43,6 +43,7 @@ from stepaudio.safety.weights import sampled_digest
 from stepaudio.seeds import choose_seeds
 from stepaudio.streaming import CodeStream, Spoken, speak_codes
 from stepaudio.synthesis import check_duration, check_settings, render, render_parts
+from stepaudio.tokenizers.interleave import truncate
 from stepaudio.types import SpeechTokens, VoicePrompt
 from stepaudio.voice import check_voice, embed_voice, make_voice
 
@@ -143,10 +144,13 @@ class Pipeline:
 
         Raises:
             CheckpointError: no such model, or a damaged one.
+            ConfigError: another ``quantize`` or ``offload`` than those above.
             DeviceError: no such device or floating type.
             SpecMismatchError: a part passed in does not fit the others.
             WatermarkError: the watermarker cannot work.
         """
+        _check_choice("quantize", quantize, *BITS)
+        _check_choice("offload", offload, "stage")
         folder = locate(name, revision=revision, local_files_only=local_files_only)
         where = resolve_device(device)
         parts = load_parts(
@@ -208,13 +212,14 @@ class Pipeline:
             audio: any source of :meth:`Audio.load`.
 
         Returns:
-            Both streams, cut to whole units.
+            Both streams, cut to whole units: a tokenizer may give more codes at the end of either
+            than fill one, which pipelines drop.
 
         Raises:
             AudioError: the recording cannot be read or is too short.
         """
         with working(self.parts.tokenizer):
-            return self.parts.tokenizer.encode([Audio.load(audio)])[0]
+            return truncate(self.parts.tokenizer.encode([Audio.load(audio)])[0])
 
     @torch.no_grad()
     def voice_prompt(self, audio: AudioSource, text: str = "") -> VoicePrompt:
@@ -478,6 +483,12 @@ class Pipeline:
             guidance=self.defaults.guidance if guidance is None else guidance,
             pauses=pauses,
         )
+
+
+def _check_choice(setting: str, value: object, *allowed: str) -> None:
+    if value not in (None, *allowed):
+        choices = " or ".join(map(repr, allowed))
+        raise ConfigError(f"{setting} is {value!r} but must be {choices}, or None")
 
 
 def _model_name(name: str | os.PathLike[str] | None) -> str:

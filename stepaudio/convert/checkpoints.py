@@ -74,15 +74,19 @@ def read_flow(
     """
     weights = StateDict(path)
     yaml = settings.section("flow")
-    encoder = ConformerConfig(
-        width=weights.size("encoder_proj.weight", 1),
-        heads=weights.size("encoder.encoders.0.self_attn.pos_bias_u", 0),
-        ffn=weights.size("encoder.encoders.0.feed_forward.w_1.weight", 0),
-        blocks=weights.depth("encoder.encoders.{}.norm_mha.weight"),
-        up_blocks=weights.depth("encoder.up_encoders.{}.norm_mha.weight"),
-        lookahead=weights.size("encoder.pre_lookahead_layer.conv1.weight", 2) - 1,
-        up_factor=(weights.size("encoder.up_layer.conv.weight", 2) - 1) // 2,
-    )
+    shape = {
+        "width": weights.size("encoder_proj.weight", 1),
+        "heads": weights.size("encoder.encoders.0.self_attn.pos_bias_u", 0),
+        "ffn": weights.size("encoder.encoders.0.feed_forward.w_1.weight", 0),
+        "blocks": weights.depth("encoder.encoders.{}.norm_mha.weight"),
+        "up_blocks": weights.depth("encoder.up_encoders.{}.norm_mha.weight"),
+        "lookahead": weights.size("encoder.pre_lookahead_layer.conv1.weight", 2) - 1,
+        "up_factor": (weights.size("encoder.up_layer.conv.weight", 2) - 1) // 2,
+    }
+    try:
+        encoder = ConformerConfig(**shape)
+    except ValueError as error:
+        raise CheckpointError(f"{path} has an encoder of another kind: {error}") from error
     estimator = "decoder.estimator"
     width = weights.size(f"{estimator}.in_proj.weight", 0)
     head_dim = weights.size(f"{estimator}.blocks.0.attn.q_norm.weight", 0)

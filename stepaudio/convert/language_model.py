@@ -81,7 +81,10 @@ def read_lm_config(path: Path) -> Step1Config:
     }
     ours |= {name: values[name] for name in _OURS if name in values}
     limit = values.get("max_seq_len")
-    if isinstance(limit, int) and limit < Step1Config.context_length:
+    # The published file names more than both published programs serve; ours says what is served.
+    if isinstance(limit, int) and (
+        limit < Step1Config.context_length or any(name in values for name in _OURS)
+    ):
         ours["context_length"] = limit
     return config_from_dict(Step1Config, ours, path)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from stepaudio.decoder.bigvgan_config import BigVGANConfig
-from stepaudio.decoder.mel import require_mel
+from stepaudio.decoder.mel import mel_pieces, require_mel
 from stepaudio.decoder.snake import AntiAliased, Snake, SnakeBeta
 from stepaudio.decoder.weight_norm import fold_weight_norm
 from stepaudio.decoder.windows import stream_windows
@@ -222,7 +222,7 @@ class BigVGANVocoder(Pretrained, Vocoder):
             ``[B, T * hop_length]`` samples in [-1, 1].
 
         Raises:
-            SpecMismatchError: the mel has other bins or dimensions.
+            SpecMismatchError: the mel has other bins or dimensions, or no frames.
         """
         require_mel(mel, self.spec)
         if self.config.reflect_input:
@@ -242,7 +242,13 @@ class BigVGANVocoder(Pretrained, Vocoder):
 
         Yields:
             ``[s]`` pieces, late by :attr:`context` frames.
+
+        Raises:
+            SpecMismatchError: a piece has other bins or dimensions.
         """
         yield from stream_windows(
-            mels, self.synthesize, context=self.context, hop_length=self.spec.hop_length
+            mel_pieces(mels, self.spec),
+            self.synthesize,
+            context=self.context,
+            hop_length=self.spec.hop_length,
         )

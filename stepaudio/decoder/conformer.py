@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from stepaudio.types import TokenSpec
+
 __all__ = ["ConformerConfig", "ConformerEncoder", "EncoderState", "relative_positions"]
 
 
@@ -31,8 +33,12 @@ class ConformerConfig:
         ffn: width inside the feed-forward parts.
         blocks: layers at 25 Hz.
         up_blocks: layers at 50 Hz.
-        lookahead: positions of right context, all in the first convolution.
+        lookahead: positions of right context, all in the first convolution; whole units, which a
+            stream waits for.
         up_factor: output frames per token position.
+
+    Raises:
+        ValueError: sizes that do not divide, or a look-ahead that is not whole units.
     """
 
     width: int = 512
@@ -46,6 +52,9 @@ class ConformerConfig:
     def __post_init__(self) -> None:
         if self.width % self.heads or self.width % 2:
             raise ValueError(f"width {self.width} must be even and divisible by {self.heads} heads")
+        steps = TokenSpec().semantic.per_unit
+        if self.lookahead < 1 or self.lookahead % steps:
+            raise ValueError(f"lookahead {self.lookahead} must be a positive multiple of {steps}")
 
     @classmethod
     def release(cls) -> ConformerConfig:

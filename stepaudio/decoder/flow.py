@@ -324,6 +324,11 @@ class TokenFlowDecoder(Pretrained, FlowDecoder):
                 f"the voice's mel was made by {voice.mel_spec} but the flow decoder reads "
                 f"{self.config.mel}; make the voice with this decoder's front end"
             )
+        if voice.mel.dim() != 2 or len(voice.mel) != self.config.mel.n_mels:
+            raise SpecMismatchError(
+                f"the voice has a mel of shape {tuple(voice.mel.shape)} but its front end writes "
+                f"[{self.config.mel.n_mels}, T]; make the voice from audio"
+            )
         if voice.tokens.spec != self.config.tokens:
             raise SpecMismatchError(
                 f"the voice has codebooks {voice.tokens.spec} but the flow decoder reads "
@@ -365,22 +370,33 @@ class TokenFlowDecoder(Pretrained, FlowDecoder):
         """Decode tokens as they come, in growing chunks.
 
         Args:
-            tokens: consecutive pieces of whole units.
+            tokens: consecutive pieces of whole units; a piece may be empty.
             voice: the voice of the whole stream.
             steps: solver steps; None uses the configured number.
             guidance: guidance rate; None uses the configured one.
             generator: source of noise.
 
         Yields:
-            Consecutive ``[C, t]`` pieces of log-mel.
+            Consecutive ``[C, t]`` pieces of log-mel. Nothing if there are no codes at all, which
+            only :meth:`decode` refuses: a stream may end before anything was said.
 
         Raises:
+            TokenError: a piece is not whole units.
             SpecMismatchError: codebooks, mel or speaker size of an input differ from the config.
         """
         mels = MelStream(self, voice, steps=steps, guidance=guidance, generator=generator)
-        for piece in tokens:
+        for number, piece in enumerate(tokens):
             self._check_codebooks(piece)
-            yield from mels.push(interleave(piece))
+            ids = interleave(piece)
+            if len(ids) != len(piece.linguistic) + len(piece.semantic):
+                # What is dropped in the middle of a stream would be missing from what is said.
+                raise TokenError(
+                    f"piece {number} of the stream has {len(piece.linguistic)} linguistic and "
+                    f"{len(piece.semantic)} semantic codes, which are not whole units of "
+                    f"{piece.spec.linguistic.per_unit} and {piece.spec.semantic.per_unit}; hold "
+                    "the rest back for the next piece, or drop it at the end with truncate"
+                )
+            yield from mels.push(ids)
         yield from mels.finish()
 
     def training_loss(

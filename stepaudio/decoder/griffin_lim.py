@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from stepaudio.decoder.mel import mel_filters, require_mel
+from stepaudio.decoder.mel import mel_filters, mel_pieces, require_mel
 from stepaudio.decoder.stft import istft, stft
 from stepaudio.hub import CONFIG_FILE, config_from_dict, read_json, write_atomic
 from stepaudio.interfaces import Vocoder
@@ -141,7 +141,7 @@ class GriffinLim(Vocoder):
             ``[B, T * hop_length]`` samples in [-1, 1].
 
         Raises:
-            SpecMismatchError: the mel has other bins or dimensions.
+            SpecMismatchError: the mel has other bins or dimensions, or no frames.
         """
         require_mel(mel, self.spec)
         spectrum = self._retrieve(unmix_mel(mel.float(), self.spec), None, generator)
@@ -162,11 +162,14 @@ class GriffinLim(Vocoder):
 
         Yields:
             ``[s]`` pieces, late by a few frames.
+
+        Raises:
+            SpecMismatchError: a piece has other bins or dimensions.
         """
         magnitude: Tensor | None = None
         known: Tensor | None = None  # spectrum of the settled frames at the start of magnitude
         settled = 0
-        for piece in mels:
+        for piece in mel_pieces(mels, self.spec):
             fresh = unmix_mel(piece[None].float(), self.spec)
             magnitude = fresh if magnitude is None else torch.cat([magnitude, fresh], dim=-1)
             stop = magnitude.shape[-1] - _RIGHT_FRAMES

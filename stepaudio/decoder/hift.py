@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stepaudio.decoder.hift_source import F0Predictor, HarmonicSource, draw_noise
-from stepaudio.decoder.mel import require_mel
+from stepaudio.decoder.mel import mel_pieces, require_mel
 from stepaudio.decoder.snake import Snake
 from stepaudio.decoder.weight_norm import fold_weight_norm
 from stepaudio.errors import SpecMismatchError
@@ -300,7 +300,7 @@ class HiFTVocoder(Pretrained, Vocoder):
             ``[B, T * hop_length]`` samples in [-1, 1].
 
         Raises:
-            SpecMismatchError: the mel has other bins or dimensions.
+            SpecMismatchError: the mel has other bins or dimensions, or no frames.
         """
         require_mel(mel, self.spec)
         return self.vocode(mel, generator=generator)[0]
@@ -317,6 +317,9 @@ class HiFTVocoder(Pretrained, Vocoder):
 
         Yields:
             ``[s]`` pieces, late by :attr:`context` frames.
+
+        Raises:
+            SpecMismatchError: a piece has other bins or dimensions.
         """
         context, hop = self.context, self.spec.hop_length
         mel = torch.empty(0)  # held frames: left context, frames not emitted yet
@@ -339,7 +342,7 @@ class HiFTVocoder(Pretrained, Vocoder):
             wave = self.decode(mel, self.m_source(values, noise, start))
             return wave[0, done * hop : stop * hop]
 
-        for piece in mels:
+        for piece in mel_pieces(mels, self.spec):
             extend(piece)
             stop = mel.shape[-1] - context
             if stop <= done:

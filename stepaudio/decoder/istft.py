@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from stepaudio.decoder.mel import mel_filters, require_mel
+from stepaudio.decoder.mel import mel_filters, mel_pieces, require_mel
 from stepaudio.decoder.stft import istft
 from stepaudio.decoder.windows import stream_windows
 from stepaudio.hub import Pretrained
@@ -178,7 +178,7 @@ class ISTFTVocoder(Pretrained, Vocoder):
             ``[B, T * hop_length]`` samples in [-1, 1].
 
         Raises:
-            SpecMismatchError: the mel has other bins or dimensions.
+            SpecMismatchError: the mel has other bins or dimensions, or no frames.
         """
         require_mel(mel, self.spec)
         return self.forward(mel).clamp(-1, 1)
@@ -194,9 +194,15 @@ class ISTFTVocoder(Pretrained, Vocoder):
 
         Yields:
             ``[s]`` pieces, late by :attr:`context` frames.
+
+        Raises:
+            SpecMismatchError: a piece has other bins or dimensions.
         """
         yield from stream_windows(
-            mels, self.synthesize, context=self.context, hop_length=self.spec.hop_length
+            mel_pieces(mels, self.spec),
+            self.synthesize,
+            context=self.context,
+            hop_length=self.spec.hop_length,
         )
 
 

@@ -6,6 +6,7 @@ of :mod:`stepaudio.decoder.stft`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import torch
@@ -16,7 +17,7 @@ from stepaudio.errors import SpecMismatchError
 from stepaudio.mel_filters import slaney_filters
 from stepaudio.types import MelSpec
 
-__all__ = ["log_mel", "mel_filters", "require_mel"]
+__all__ = ["log_mel", "mel_filters", "mel_pieces", "require_mel"]
 
 # Keeps the square root differentiable where a bin is empty; part of the published formula.
 _POWER_FLOOR = 1e-9
@@ -67,10 +68,37 @@ def require_mel(mel: Tensor, spec: MelSpec) -> None:
         spec: front end of the vocoder.
 
     Raises:
-        SpecMismatchError: not three dimensions, or another number of bins.
+        SpecMismatchError: not three dimensions, another number of bins, or no frames.
     """
     if mel.dim() != 3 or mel.shape[1] != spec.n_mels:
         raise SpecMismatchError(
             f"this vocoder reads mel of shape [B, {spec.n_mels}, T], got {tuple(mel.shape)}; "
             "use the front end that its spec describes"
         )
+    if not mel.shape[2]:
+        raise SpecMismatchError(
+            f"mel of shape {tuple(mel.shape)} has no frames; give a vocoder at least one"
+        )
+
+
+def mel_pieces(mels: Iterator[Tensor], spec: MelSpec) -> Iterator[Tensor]:
+    """The pieces of a stream that a vocoder can read.
+
+    Args:
+        mels: should be ``[C, t]`` each.
+        spec: front end of the vocoder.
+
+    Yields:
+        The same, without those of no frames, which say nothing.
+
+    Raises:
+        SpecMismatchError: a piece has other dimensions or another number of bins.
+    """
+    for piece in mels:
+        if piece.dim() != 2 or piece.shape[0] != spec.n_mels:
+            raise SpecMismatchError(
+                f"this vocoder reads pieces of mel of shape [{spec.n_mels}, t], got "
+                f"{tuple(piece.shape)}; use the front end that its spec describes"
+            )
+        if piece.shape[1]:
+            yield piece

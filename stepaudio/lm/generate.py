@@ -6,6 +6,7 @@ sample that ends leaves the batch; the others go on as if it had never been ther
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Protocol, cast
 
@@ -73,24 +74,31 @@ def generate(
         One :class:`TokenStep` per step until every sample has stopped.
 
     Raises:
-        PromptError: a prompt is empty, is not ids of this model, or leaves no room in the context.
+        PromptError: a prompt or a contrast is empty, is not ids of this model, or leaves no room in
+            the context; or the number or the weights of the contrasts make no sense.
         ValueError: sampling settings or the number of generators make no sense.
     """
     check_sampling(sampling)
     spec = lm.spec
-    limits = [room_for(index, prompt, sampling, spec) for index, prompt in enumerate(prompts)]
+    limits = [
+        room_for(f"prompt {index}", prompt, sampling, spec) for index, prompt in enumerate(prompts)
+    ]
     if generators is None:
         generators = [torch.Generator() for _ in prompts]
         for generator in generators:
             generator.seed()
     if len(generators) != len(prompts):
         raise ValueError(f"{len(prompts)} prompts need as many generators, got {len(generators)}")
-    if contrasts is not None and any(contrasts):
-        for mine in contrasts:
-            for index, contrast in enumerate(mine):
-                room_for(index, contrast.prompt, sampling, spec)
-        lm = GuidedModel(lm, prompts, contrasts)
-    return _steps(lm, prompts, sampling, limits, list(generators), cancel)
+    if contrasts is None:
+        contrasts = [()] * len(prompts)
+    if len(contrasts) != len(prompts):
+        raise PromptError(
+            f"{len(prompts)} prompts need as many lists of contrasts, got {len(contrasts)}; give "
+            "an empty one to a prompt that shall not be guided"
+        )
+    for index, mine in enumerate(contrasts):
+        limits[index] = min([limits[index], *_rooms_beside(index, mine, sampling, spec)])
+    return _steps(lm, prompts, sampling, limits, list(generators), cancel, contrasts)
 
 
 class Stepwise:
@@ -122,7 +130,8 @@ class Stepwise:
             One :class:`TokenStep` per step until every sample has stopped.
 
         Raises:
-            PromptError: a prompt is empty or leaves no room in the context.
+            PromptError: a prompt or a contrast cannot be read; see
+                :func:`stepaudio.lm.generate.generate`.
         """
         device = self.lm_head.weight.device
         if contrasts is not None:
@@ -160,11 +169,11 @@ def collect(steps: Iterable[TokenStep]) -> tuple[list[Tensor], list[StopReason]]
     return [torch.tensor(stream, dtype=torch.int64, device=device) for stream in streams], reasons
 
 
-def room_for(index: int, prompt: Tensor, sampling: SamplingParams, spec: LMSpec) -> int:
+def room_for(name: str, prompt: Tensor, sampling: SamplingParams, spec: LMSpec) -> int:
     """How many new tokens a prompt may have.
 
     Args:
-        index: number of the prompt, for the error.
+        name: of the prompt, for the error.
         prompt: ``[T]`` int64.
         sampling: limits, and whether only whole units are wanted.
         spec: vocabulary and context length.
@@ -177,21 +186,34 @@ def room_for(index: int, prompt: Tensor, sampling: SamplingParams, spec: LMSpec)
     """
     if prompt.dim() != 1 or prompt.dtype != torch.int64 or not len(prompt):
         raise PromptError(
-            f"prompt {index} must be a one-dimensional int64 tensor with at least one id, "
+            f"{name} must be a one-dimensional int64 tensor with at least one id, "
             f"got {prompt.dtype} with shape {tuple(prompt.shape)}"
         )
     if int(prompt.min()) < 0 or int(prompt.max()) >= spec.vocab_size:
-        raise PromptError(f"prompt {index} has ids outside 0..{spec.vocab_size - 1}")
+        raise PromptError(f"{name} has ids outside 0..{spec.vocab_size - 1}")
     room = min(sampling.max_new_tokens, spec.context_length - len(prompt))
     if sampling.constrain:
         room -= room % spec.tokens.unit_length
     if room <= 0:
         raise PromptError(
-            f"prompt {index} has {len(prompt)} ids; with a context of {spec.context_length} and "
+            f"{name} has {len(prompt)} ids; with a context of {spec.context_length} and "
             f"max_new_tokens={sampling.max_new_tokens} nothing can follow. Shorten the text or "
             "the recording, or raise max_new_tokens"
         )
     return room
+
+
+def _rooms_beside(
+    index: int, contrasts: Sequence[Contrast], sampling: SamplingParams, spec: LMSpec
+) -> list[int]:
+    """How many new tokens each contrast of a prompt may have, which reads them too."""
+    rooms = []
+    for number, (prompt, weight) in enumerate(contrasts):
+        name = f"contrast {number} of prompt {index}"
+        if not (math.isfinite(weight) and weight > 0):
+            raise PromptError(f"{name} has the weight {weight}; give a finite one above 0")
+        rooms.append(room_for(name, prompt, sampling, spec))
+    return rooms
 
 
 @torch.no_grad()
@@ -202,16 +224,23 @@ def _steps(
     limits: Sequence[int],
     generators: list[torch.Generator],
     cancel: Callable[[], bool] | None,
+    contrasts: Sequence[Sequence[Contrast]],
 ) -> Iterator[TokenStep]:
     if not prompts:
         return
     total, device = len(prompts), prompts[0].device
     reasons: list[StopReason] = ["running"] * total
     live = list(range(total))
-    # Several draws of one prompt read it once.
-    different: dict[tuple[int, ...], int] = {}
-    copies = [different.setdefault(tuple(p.tolist()), len(different)) for p in prompts]
-    read = [prompts[copies.index(number)] for number in range(len(different))]
+    # Several draws of one prompt, away from the same contrasts, read all of it once.
+    different: dict[object, int] = {}
+    copies = [
+        different.setdefault(_key(prompt, mine), len(different))
+        for prompt, mine in zip(prompts, contrasts, strict=True)
+    ]
+    first = [copies.index(number) for number in range(len(different))]
+    read = [prompts[sample] for sample in first]
+    if any(contrasts):
+        lm = GuidedModel(lm, [contrasts[sample] for sample in first])
     longest = max(len(prompt) for prompt in read)
     inputs = torch.stack([_left_pad(prompt, longest) for prompt in read])
     padding: Tensor | None = None
@@ -265,6 +294,11 @@ def _steps(
             cache.select(rows)
         inputs = ids[:, None]
         history = torch.cat([history[:, 1:], inputs], dim=1)
+
+
+def _key(prompt: Tensor, contrasts: Sequence[Contrast]) -> object:
+    """Equal for samples that are read alike."""
+    return tuple(prompt.tolist()), tuple((tuple(c.prompt.tolist()), c.weight) for c in contrasts)
 
 
 def _left_pad(prompt: Tensor, length: int) -> Tensor:

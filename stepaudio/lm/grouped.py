@@ -40,12 +40,12 @@ class GroupedConfig:
     """Shapes of a grouped model.
 
     Attributes:
-        decoder: the stack.
+        decoder: the stack, with its weights unrounded.
         group_size: codes per position, G. The paper finds 2 the best trade (twice as fast, no
             loss), 4 slightly and 8 clearly worse; 5 makes a group of every 2:3 unit.
 
     Raises:
-        ValueError: the group size is below 1.
+        ValueError: the group size is below 1, or the stack shall have rounded weights.
     """
 
     decoder: Step1Config = field(default_factory=Step1Config)
@@ -54,6 +54,11 @@ class GroupedConfig:
     def __post_init__(self) -> None:
         if self.group_size < 1:
             raise ValueError(f"group_size must be 1 or more, not {self.group_size}")
+        if self.decoder.bits is not None:
+            raise ValueError(
+                f"decoder.bits must be None, not {self.decoder.bits}: a grouped model cannot be "
+                "quantized"
+            )
 
     @classmethod
     def release(cls) -> Self:

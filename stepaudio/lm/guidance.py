@@ -54,17 +54,13 @@ class GuidedModel:
 
     Args:
         lm: the model.
-        prompts: one ``[T_i]`` int64 tensor per sample.
-        contrasts: of each sample; one without any is not guided.
+        contrasts: of each row of prompts that is read first, one or more altogether; a row without
+            any is not guided.
     """
 
-    def __init__(
-        self, lm: Any, prompts: Sequence[Tensor], contrasts: Sequence[Sequence[Contrast]]
-    ) -> None:
+    def __init__(self, lm: Any, contrasts: Sequence[Sequence[Contrast]]) -> None:
         self._lm = lm
-        self._contrasts = {
-            tuple(prompt.tolist()): mine for prompt, mine in zip(prompts, contrasts, strict=True)
-        }
+        self._contrasts = contrasts
         self._capacity = 0
 
     @property
@@ -82,7 +78,7 @@ class GuidedModel:
         """``[B, V]`` guided logits after ``ids`` ``[B, T]``; ``padding`` ``[B]`` is ignored."""
         logits: Tensor = self._lm.next_logits(ids, cache.main, padding)
         if cache.beside is None:
-            away = self._read(ids, cache, padding)
+            away = self._read(cache)
         elif len(cache.owners):
             away = self._lm.next_logits(ids[cache.owners], cache.beside)
         else:
@@ -94,15 +90,11 @@ class GuidedModel:
         gained = gained.masked_fill(mine == float("-inf"), 0.0)
         return asked.index_add(0, cache.owners, gained)
 
-    def _read(self, ids: Tensor, cache: GuidedCache, padding: Tensor | None) -> Tensor:
-        """``[E, V]`` logits after all contrasts of the prompts ``ids``."""
-        heads = [0] * len(ids) if padding is None else padding.tolist()
-        found = [
-            (row, contrast)
-            for row, (line, head) in enumerate(zip(ids, heads, strict=True))
-            for contrast in self._contrasts[tuple(line[head:].tolist())]
-        ]
-        lengths = torch.tensor([len(contrast.prompt) for _, contrast in found], device=ids.device)
+    def _read(self, cache: GuidedCache) -> Tensor:
+        """``[E, V]`` logits after all contrasts."""
+        found = [(row, one) for row, mine in enumerate(self._contrasts) for one in mine]
+        device = found[0][1].prompt.device
+        lengths = torch.tensor([len(contrast.prompt) for _, contrast in found], device=device)
         short = lengths.amax() - lengths
         inputs = torch.stack(
             [
@@ -110,8 +102,8 @@ class GuidedModel:
                 for (_, contrast), head in zip(found, short.tolist(), strict=True)
             ]
         )
-        cache.owners = torch.tensor([row for row, _ in found], device=ids.device)
-        cache.weights = torch.tensor([c.weight for _, c in found], device=ids.device)
+        cache.owners = torch.tensor([row for row, _ in found], device=device)
+        cache.weights = torch.tensor([c.weight for _, c in found], device=device)
         cache.beside = self._lm.new_cache(self._capacity)
         logits: Tensor = self._lm.next_logits(
             inputs, cache.beside, short if bool(short.any()) else None

@@ -8,6 +8,7 @@ repetition aware redraw.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -39,6 +40,8 @@ FORBIDDEN = float("-inf")
 #: (a share above 0.1).
 _V1_WINDOW = 10
 _V1_LIMIT = 2
+#: Below this only the most likely id is left, and scores could grow beyond float32.
+_LOWEST_TEMPERATURE = 1e-6
 #: Most likely ids among which a nucleus is looked for before all are sorted.
 _HEAD = 256
 
@@ -78,7 +81,11 @@ def check_sampling(params: SamplingParams) -> None:
         ValueError: names the setting, its value and what is allowed.
     """
     rules = (
-        ("temperature", params.temperature >= 0, "0 (greedy) or more"),
+        (
+            "temperature",
+            params.temperature == 0 or _LOWEST_TEMPERATURE <= params.temperature < math.inf,
+            f"0 (greedy) or a finite number from {_LOWEST_TEMPERATURE:g} on",
+        ),
         ("top_k", params.top_k >= 0, "0 (all) or more"),
         ("top_p", 0 <= params.top_p <= 1, "between 0 and 1"),
         ("repetition", params.repetition in ("none", "ras", "published_v1"), "a known rule"),

@@ -166,7 +166,10 @@ class ServedLM(SpeechLM):
                 f"{self._server.host} gives ids, not logits, so nothing can be guided; run the "
                 "model in this process"
             )
-        rooms = [room_for(i, prompt, sampling, self._spec) for i, prompt in enumerate(prompts)]
+        rooms = [
+            room_for(f"prompt {i}", prompt, sampling, self._spec)
+            for i, prompt in enumerate(prompts)
+        ]
         if generators is None:
             generators = [torch.Generator() for _ in prompts]
             for generator in generators:

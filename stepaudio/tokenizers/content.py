@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stepaudio.tokenizers.interleave import truncate
 from stepaudio.types import SpeechTokens
 
 __all__ = ["code_costs", "lost_content", "warped_cost"]
@@ -68,7 +69,7 @@ def lost_content(
     """How far what is said after an edit is from what was said before.
 
     Args:
-        before: codes of the recording.
+        before: codes of the recording; of both only whole units count.
         after: codes of its edit.
         codebooks: linguistic ``[K, D]`` and semantic ``[K', D']`` centroids of the tokenizer, on
             the CPU.
@@ -79,6 +80,7 @@ def lost_content(
     """
     if not before.num_units or not after.num_units:
         return 1.0
+    before, after = truncate(before), truncate(after)
     linguistic, semantic = codebooks
     said = code_costs(before.linguistic.cpu(), after.linguistic.cpu(), linguistic)
     sounded = code_costs(before.semantic.cpu(), after.semantic.cpu(), semantic)

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from stepaudio.errors import AudioError
 from stepaudio.hub import Pretrained
 from stepaudio.tokenizers.features import apply_cmvn, fbank_frames, kaldi_fbank, low_frame_rate
+from stepaudio.tokenizers.preprocess import require_channel
 from stepaudio.tokenizers.sanm import SANMConfig, SANMEncoder, Windows
 
 __all__ = ["LinguisticConfig", "LinguisticTokenizer", "code_count"]
@@ -125,11 +125,7 @@ class LinguisticTokenizer(Pretrained):
         Raises:
             AudioError: ``waveform`` is not one channel of floating-point samples.
         """
-        if waveform.dim() != 1 or not waveform.is_floating_point():
-            raise AudioError(
-                "the linguistic tokenizer reads one channel of floating-point samples [S], "
-                f"got {waveform.dtype} with shape {tuple(waveform.shape)}"
-            )
+        require_channel(waveform, "the linguistic tokenizer")
         waveform = waveform.to(self.cmvn_shift.device, torch.float32)
         count = self.code_count(len(waveform))
         if count == 0:

@@ -21,6 +21,7 @@ __all__ = [
     "limit_peak",
     "normalize_energy",
     "prepare_for_tokens",
+    "require_channel",
     "resample",
     "sound_bounds",
     "trim_silence",
@@ -173,6 +174,23 @@ def resample(waveform: Tensor, from_rate: int, to_rate: int) -> Tensor:
         weights = kernel[index % phases]
         blocks.append((windows[index * step // phases] * weights).sum(-1))
     return torch.cat(blocks)
+
+
+def require_channel(waveform: Tensor, reader: str) -> None:
+    """Refuse what is no waveform.
+
+    Args:
+        waveform: should be ``[S]`` of a floating type; may be empty.
+        reader: who reads it, for the error.
+
+    Raises:
+        AudioError: not one channel, or not floating-point samples.
+    """
+    if waveform.dim() != 1 or not waveform.is_floating_point():
+        raise AudioError(
+            f"{reader} reads one channel of floating-point samples [S], "
+            f"got {waveform.dtype} with shape {tuple(waveform.shape)}"
+        )
 
 
 @lru_cache(maxsize=32)

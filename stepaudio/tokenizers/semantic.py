@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from stepaudio.errors import AudioError
 from stepaudio.hub import Pretrained
+from stepaudio.tokenizers.preprocess import require_channel
 from stepaudio.tokenizers.whisper_mel import HOP_LENGTH, SAMPLE_RATE, log_mel
 
 L = TypeVar("L", int, Tensor)
@@ -227,7 +228,12 @@ class SemanticTokenizer(Pretrained):
 
         Returns:
             One ``[code_count(S_i)]`` int64 tensor per recording, on the CPU.
+
+        Raises:
+            AudioError: a waveform is not one channel of floating-point samples.
         """
+        for waveform in waveforms:
+            require_channel(waveform, "the semantic tokenizer")
         weight = self.encoder.conv1.weight
         pieces = [
             (recording, piece)

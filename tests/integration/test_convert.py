@@ -397,3 +397,13 @@ def test_every_tensor_counts(broken, name, change):
         tensors["extra.weight"] = torch.ones(1)
     torch.save(tensors, path)
     refuse(broken, name)
+
+
+def test_an_encoder_that_could_not_stream_is_refused(broken):
+    path = broken[0] / fake.DECODER / "flow.pt"
+    tensors = torch.load(path, weights_only=True)
+    path.unlink()
+    name = "encoder.pre_lookahead_layer.conv1.weight"
+    tensors[name] = tensors[name][..., :3].clone()
+    torch.save(tensors, path)
+    refuse(broken, r"flow\.pt has an encoder of another kind: lookahead 2")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,25 @@ def exported(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = export_huggingface(model, out)
     assert (done.folder, done.dtype, done.context_length) == (out, "float16", 512)
     return out
+
+
+@pytest.mark.parametrize("context", [512, 8192, 16384])
+def test_the_folder_keeps_the_context_of_the_model(
+    model: Path, tmp_path: Path, context: int
+) -> None:
+    """Also one beyond that of the published programs, whose own file names more than they serve."""
+    shutil.copytree(model, tmp_path / "model")
+    path = tmp_path / "model" / "lm" / "config.json"
+    path.write_text(json.dumps(read_json(path) | {"context_length": context}))
+    out = tmp_path / "hf"
+    export_huggingface(tmp_path / "model", out)
+    assert read_lm_config(out / "config.json").context_length == context
+    published = read_json(out / "config.json")
+    for name in ("audio_offset", "linguistic_size", "semantic_size"):
+        del published[name]
+    published |= {"max_seq_len": 32768, "vocab_size": 74752}
+    (out / "config.json").write_text(json.dumps(published))
+    assert read_lm_config(out / "config.json").context_length == 8192
 
 
 def test_the_folder_holds_what_vllm_reads(model: Path, exported: Path) -> None:

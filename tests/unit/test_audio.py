@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from stepaudio.audio import MAX_SECONDS, Audio
+from stepaudio.audio import MAX_SECONDS, Audio, sound_format
 from stepaudio.errors import AudioError, OutputExistsError, StepAudioError
 
 
@@ -185,7 +185,8 @@ def test_files_that_cannot_be_read_name_the_path(tmp_path: Path) -> None:
     nan = write(tmp_path / "nan.wav", np.array([np.nan, 0]), 16000, subtype="FLOAT")
     raw = tmp_path / "samples.raw"
     raw.write_bytes(bytes(100))
-    for path in (text, empty, nan, raw, tmp_path, tmp_path / "missing.wav"):
+    sentence = tmp_path / ("happy " * 60)
+    for path in (text, empty, nan, raw, tmp_path, tmp_path / "missing.wav", sentence):
         with pytest.raises(AudioError) as caught:
             Audio.load(path)
         assert path.name in str(caught.value)
@@ -334,6 +335,28 @@ def test_failed_save_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="11025 Hz"):
         odd_rate.save(tmp_path / "a.opus")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "nearest"),
+    [
+        ("a.opus", 44_100, 48_000),
+        ("a.opus", 1_000, 8_000),
+        ("a.mp3", 192_000, 48_000),
+        ("a.mp3", 23_000, 24_000),
+        ("a.ogg", 200_001, 200_000),
+        ("a.flac", 700_001, 655_350),
+    ],
+)
+def test_rates_that_a_format_does_not_have(
+    tmp_path: Path, name: str, rate: int, nearest: int
+) -> None:
+    audio = Audio.load(tone(), sample_rate=rate)
+    with pytest.raises(AudioError, match=f"{name}.* cannot hold {rate} Hz; .* {nearest} Hz first"):
+        audio.save(tmp_path / name)
+    assert sound_format(name) == sound_format(name, rate=nearest)
+    audio.resample(nearest).save(tmp_path / name)
+    audio.save(tmp_path / "a.wav")
 
 
 def test_unwritable_places_give_a_typed_error(

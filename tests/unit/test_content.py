@@ -78,3 +78,11 @@ def test_warping_is_that_of_brute_force(n: int, m: int, seed: int) -> None:
     assert found == pytest.approx(brute(costs))
     assert found == pytest.approx(warped_cost(costs.T))
     assert costs.min() - 1e-9 <= found <= costs.max() + 1e-9
+
+
+def test_codes_beyond_the_last_whole_unit_count_nothing() -> None:
+    whole, other = tokens([0, 2]), tokens([0, 0, 2, 1])
+    longer = SpeechTokens(torch.tensor([0, 2, 1]), torch.tensor([0, 0, 0, 2, 2]), SPEC)
+    expected = lost_content(whole, other, (LINE, LINE))
+    assert lost_content(longer, other, (LINE, LINE)) == expected
+    assert lost_content(other, longer, (LINE, LINE)) == expected

@@ -18,6 +18,7 @@ from stepaudio.cutting import (
     join_parts,
     share_words,
     shuffle_letters,
+    shuffle_units,
     sound_units,
     voice_stretch,
 )
@@ -206,3 +207,17 @@ def test_letters_in_disorder_say_nothing() -> None:
     assert [len(word) for word in mixed.split()] == [12, 3, 3, 9]
     assert not set(mixed.split()[1:]) & set(text.split()[1:])
     assert shuffle_letters("\u4f60\u597d\uff0c\u660e\u5929\u89c1")[2] == "\uff0c"
+
+
+def test_units_in_disorder_are_the_same_units() -> None:
+    whole = codes(7)
+    mixed = shuffle_units(whole)
+    places = mixed.linguistic[::2] // 2
+    assert sorted(places.tolist()) == list(range(7)) != places.tolist()
+    assert torch.equal(mixed.linguistic[1::2], 2 * places + 1)
+    assert torch.equal(mixed.semantic, (3 * places[:, None] + torch.arange(3)).flatten())
+    # Tokenizers may give more at the end of a stream than fills a unit.
+    surplus = SpeechTokens(torch.cat([whole.linguistic, whole.linguistic[:1]]), whole.semantic)
+    again = shuffle_units(surplus)
+    assert torch.equal(again.linguistic, mixed.linguistic)
+    assert torch.equal(again.semantic, mixed.semantic)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from stepaudio.edits import DIALECT_TAGS, EDIT_KINDS, PARALINGUISTIC_TAGS, Edit
@@ -57,10 +58,18 @@ def test_strength_of_emotion_is_repetition() -> None:
     assert Edit.style("whisper", strength=2).published_label == "whisper"
 
 
-@pytest.mark.parametrize("strength", [0, -1, 4, 1.5, True, "2", None])
+@pytest.mark.parametrize("strength", [0, -1, 4, 1.5, 2.0, True, "2", None])
 def test_bad_strength(strength: object) -> None:
     with pytest.raises(EditError, match="emotion happy"):
         Edit.emotion("happy", strength=strength)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int64])
+def test_whole_numbers_of_other_types_are_kept_as_plain_ones(kind: type) -> None:
+    """JSON does not have the others."""
+    edit = Edit.speed("faster", strength=kind(2))
+    assert edit == Edit.speed("more faster")
+    assert type(edit.strength) is int
 
 
 def test_some_edits_have_one_strength() -> None:

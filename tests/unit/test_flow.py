@@ -7,6 +7,7 @@ import torch
 from conftest import assert_close
 from torch import Tensor
 
+from stepaudio.decoder.conformer import ConformerConfig
 from stepaudio.decoder.dit import DiTConfig
 from stepaudio.decoder.flow import FlowConfig, TokenFlowDecoder
 from stepaudio.decoder.prompt_fit import cut_mel, stretch_mel
@@ -215,6 +216,11 @@ def test_wrong_inputs_are_named(flow: TokenFlowDecoder) -> None:
         flow.decode([tokens], [make_voice(1, 0, frames=0)])
     with pytest.raises(SpecMismatchError, match="front end"):
         flow.decode([tokens], [replace(voice, mel_spec=MelSpec())])
+    for mel in (torch.zeros(9, 30), torch.zeros(8), torch.zeros(9, 0)):
+        with pytest.raises(SpecMismatchError, match="the voice has a mel of shape"):
+            flow.decode([tokens], [replace(voice, mel=mel)])
+        with pytest.raises(SpecMismatchError, match="the voice has a mel of shape"):
+            flow.decode([tokens], [replace(voice, tokens=make_tokens(0, 0), mel=mel)])
     with pytest.raises(SpecMismatchError, match="codebooks"):
         flow.decode([make_tokens(1, 0, TokenSpec())], [voice])
     with pytest.raises(SpecMismatchError, match="codebooks"):
@@ -232,6 +238,20 @@ def test_config_refuses_what_does_not_fit() -> None:
         FlowConfig(mel_scale=0.0)
     with pytest.raises(ValueError, match="frames per second"):
         FlowConfig(mel=MelSpec(hop_length=256))
+
+
+@pytest.mark.parametrize("lookahead", [-3, 0, 2, 4])
+def test_a_look_ahead_that_no_stream_could_wait_for_is_refused(lookahead: int) -> None:
+    with pytest.raises(ValueError, match=f"lookahead {lookahead} must be a positive multiple of 3"):
+        replace(ConformerConfig.debug(), lookahead=lookahead)
+
+
+def test_two_units_of_look_ahead_stream_too() -> None:
+    config = FlowConfig.debug()
+    encoder = replace(config.encoder, lookahead=6)
+    model = TokenFlowDecoder(replace(config, encoder=encoder)).eval()
+    mels = list(model.stream(iter([make_tokens(30, 0)]), make_voice(1, 0)))
+    assert sum(mel.shape[1] for mel in mels) == 180
 
 
 def test_save_and_load(flow: TokenFlowDecoder, tmp_path: object) -> None:

@@ -14,7 +14,7 @@ from stepaudio.decoder.chunking import ChunkPolicy
 from stepaudio.decoder.crossfade import BigVGANRenderer, CrossFade
 from stepaudio.decoder.flow import TokenFlowDecoder
 from stepaudio.decoder.streaming import MelStream
-from stepaudio.errors import SpecMismatchError
+from stepaudio.errors import SpecMismatchError, TokenError
 from stepaudio.tokenizers.interleave import interleave
 from stepaudio.types import MelSpec, SpeechTokens, TokenSpec
 
@@ -106,6 +106,26 @@ def test_stream_takes_pieces_of_tokens(flow: TokenFlowDecoder) -> None:
     assert len(mels) == 3
 
 
+def test_pieces_that_are_not_whole_units_are_refused(flow: TokenFlowDecoder) -> None:
+    """Else what is dropped would be missing in the middle of what is said."""
+    tokens = make_tokens(5, 3)
+    first = SpeechTokens(tokens.linguistic[:4], tokens.semantic[:6], tokens.spec)
+    for linguistic, semantic in ((3, 6), (4, 7), (1, 1)):
+        piece = SpeechTokens(tokens.linguistic[:linguistic], tokens.semantic[:semantic], first.spec)
+        with pytest.raises(TokenError, match=f"piece 1 .* {linguistic} linguistic and {semantic} "):
+            list(flow.stream(iter([first, piece]), make_voice(1, 0)))
+
+
+def test_pieces_and_streams_may_be_empty(flow: TokenFlowDecoder) -> None:
+    voice, tokens, nothing = make_voice(1, 0), make_tokens(3, 3), make_tokens(0, 0)
+    assert list(flow.stream(iter([]), voice)) == list(flow.stream(iter([nothing]), voice)) == []
+    plain, mixed = (
+        torch.cat(list(flow.stream(iter(pieces), voice, generator=seeded(1))), dim=1)
+        for pieces in ([tokens], [nothing, tokens, nothing])
+    )
+    assert torch.equal(mixed, plain)
+
+
 def test_midpoint_streams_too(flow: TokenFlowDecoder) -> None:
     model = TokenFlowDecoder(replace(flow.config, solver="midpoint"))
     model.load_state_dict(flow.state_dict())
@@ -127,6 +147,8 @@ def test_what_does_not_fit_is_named(flow: TokenFlowDecoder) -> None:
         MelStream(flow, make_voice(1, 0), ChunkPolicy(lookahead=6))
     with pytest.raises(SpecMismatchError, match="front end"):
         MelStream(flow, replace(make_voice(1, 0), mel_spec=MelSpec()))
+    with pytest.raises(SpecMismatchError, match=r"mel of shape \(9, 7\)"):
+        MelStream(flow, replace(make_voice(1, 0), mel=torch.zeros(9, 7)))
     with pytest.raises(SpecMismatchError, match="codebooks"):
         list(flow.stream(iter([make_tokens(1, 0, TokenSpec())]), make_voice(1, 0)))
     with pytest.raises(ValueError, match="multiples of 3"):

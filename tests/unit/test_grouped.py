@@ -124,6 +124,8 @@ def test_clipping_at_the_start() -> None:
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="group_size"):
         GroupedConfig(group_size=0)
+    with pytest.raises(ValueError, match="cannot be quantized"):
+        GroupedConfig(dataclasses.replace(GroupedConfig.debug().decoder, bits=4))
     lm = build(2)
     with pytest.raises(ValueError, match="whole groups"):
         lm(torch.zeros(1, 1, dtype=torch.int64), codes(1, 3))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from stepaudio.errors import PromptError
+from stepaudio.lm.cache import KVCache
 from stepaudio.lm.generate import collect, generate
 from stepaudio.lm.grouped import GroupedConfig, GroupedLM
 from stepaudio.lm.step1 import Step1Config, Step1LM
@@ -56,9 +59,11 @@ def run(
     prompts: list[Tensor],
     contrasts: list[list[Contrast]] | None,
     sampling: SamplingParams = GREEDY,
+    seeds: Sequence[int] | None = None,
 ) -> list[list[int]]:
-    seeds = [torch.Generator().manual_seed(5 + len(p)) for p in prompts]
-    found, _ = collect(generate(lm, prompts, sampling, generators=seeds, contrasts=contrasts))
+    numbers = [5 + len(p) for p in prompts] if seeds is None else seeds
+    generators = [torch.Generator().manual_seed(number) for number in numbers]
+    found, _ = collect(generate(lm, prompts, sampling, generators=generators, contrasts=contrasts))
     return [stream.tolist() for stream in found]
 
 
@@ -93,6 +98,34 @@ def test_a_batch_draws_what_its_singles_draw(lm: Step1LM) -> None:
     ]  # fmt: skip
 
 
+def test_samples_that_share_a_prompt_keep_their_own_contrasts(lm: Step1LM) -> None:
+    prompt, one, two = ids(lm, 9, 6, 7)
+    guides = [[Contrast(one, 4.0)], [Contrast(two, 4.0)], [], [Contrast(one, 1.0)]]
+    alone = [run(lm, [prompt], [mine], DRAWN, [3])[0] for mine in guides]
+    assert len({tuple(stream) for stream in alone}) == 4
+    for chosen in ([0, 1], [0, 2], [2, 0], [3, 1, 0, 2, 1]):
+        batch = run(
+            lm, [prompt] * len(chosen), [guides[i] for i in chosen], DRAWN, [3] * len(chosen)
+        )
+        assert batch == [alone[i] for i in chosen]
+
+
+def test_what_is_equal_is_read_once(lm: Step1LM, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt, one, two = ids(lm, 9, 6, 7)
+    sizes: list[int] = []
+    next_logits = lm.next_logits
+
+    def watched(inputs: Tensor, *others: Any) -> Tensor:
+        sizes.append(len(inputs))
+        return next_logits(inputs, *others)
+
+    monkeypatch.setattr(lm, "next_logits", watched)
+    guides = [[Contrast(c.clone(), 1.0)] for c in (one, two, one, one)]
+    run(lm, [prompt] * 4, guides, replace(DRAWN, max_new_tokens=2))
+    # Two prompts that differ in what they are kept away from, and two contrasts.
+    assert sizes[:2] == [2, 2]
+
+
 def test_what_says_the_same_guides_nowhere(lm: Step1LM) -> None:
     (prompt,) = ids(lm, 9)
     assert run(lm, [prompt], [[Contrast(prompt, 3.0)]]) == run(lm, [prompt], None)
@@ -113,5 +146,40 @@ def test_a_grouped_model_is_guided_too() -> None:
 
 def test_a_contrast_that_does_not_fit_is_refused(lm: Step1LM) -> None:
     prompt, long = ids(lm, 4, lm.spec.context_length)
-    with pytest.raises(PromptError, match="nothing can follow"):
-        run(lm, [prompt], [[Contrast(long, 1.0)]])
+    with pytest.raises(
+        PromptError, match=r"contrast 1 of prompt 0 has 512 ids.*nothing can follow"
+    ):
+        run(lm, [prompt], [[Contrast(prompt, 1.0), Contrast(long, 1.0)]])
+    with pytest.raises(PromptError, match="contrast 0 of prompt 1 must be"):
+        run(lm, [prompt, prompt], [[], [Contrast(prompt[:0], 1.0)]])
+
+
+def test_contrasts_end_at_the_context_too(lm: Step1LM, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt, long = ids(lm, 10, 500)
+    caches: list[KVCache] = []
+    new_cache = lm.new_cache
+    monkeypatch.setattr(
+        lm, "new_cache", lambda size: (caches.append(new_cache(size)), caches[-1])[1]
+    )
+    sampling = SamplingParams(temperature=1.0, max_new_tokens=400, min_new_tokens=400)
+    found, reasons = collect(
+        generate(lm, [prompt, prompt], sampling, contrasts=[[Contrast(long, 1.0)], []])
+    )
+    # Of the whole units that are left, each without its last id, which is not read.
+    assert [len(stream) for stream in found] == [10, 400]
+    assert reasons == ["length", "length"]
+    assert [cache.length for cache in caches] == [409, 509]
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
+def test_weights_are_above_0_and_finite(lm: Step1LM, weight: float) -> None:
+    prompt, away = ids(lm, 4, 5)
+    with pytest.raises(PromptError, match="contrast 0 of prompt 0 has the weight"):
+        run(lm, [prompt], [[Contrast(away, weight)]])
+
+
+def test_every_prompt_has_a_list_of_contrasts(lm: Step1LM) -> None:
+    prompt, away = ids(lm, 4, 5)
+    for lists in ([], [[Contrast(away, 1.0)]], [[], [], []]):
+        with pytest.raises(PromptError, match=f"2 prompts need .*, got {len(lists)}"):
+            run(lm, [prompt, prompt], lists)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,6 +14,7 @@ from stepaudio.audio import Audio
 from stepaudio.pauses import EDGE, MARGIN, cut_pauses, find_pauses
 
 FADE = 0.01
+DEMO = Audio.load(Path(__file__).parents[2] / "docs" / "audio" / "demo.flac")
 
 
 def speech(*seconds: float, rate: int = 16000, hiss: float = 1e-3, seed: int = 0) -> Audio:
@@ -77,3 +81,37 @@ def test_nothing_to_cut_is_the_same_recording() -> None:
 def test_cut_twice_is_cut_once() -> None:
     once = cut_pauses(speech(0.8, 1.0, 1.0, 1.0, 0.8))
     assert cut_pauses(once).seconds == pytest.approx(once.seconds, abs=0.05)
+
+
+def within(share: float, hiss: float) -> Audio:
+    """The demo recording in the middle of a longer one that is otherwise a hiss."""
+    count = round(len(DEMO) / share)
+    samples = hiss * torch.randn(count, generator=torch.Generator().manual_seed(0))
+    first = (count - len(DEMO)) // 2
+    samples[first : first + len(DEMO)] += DEMO.samples
+    return Audio(samples, DEMO.sample_rate)
+
+
+@pytest.mark.parametrize("hiss", [0.0, 1e-4, 3e-3])
+@pytest.mark.parametrize("share", [0.01, 0.03, 0.045, 0.06, 0.1, 0.25, 0.5, 1.0])
+def test_any_share_of_speech_is_found(share: float, hiss: float) -> None:
+    cut = cut_pauses(within(share, hiss))
+    assert DEMO.seconds - 1.3 < cut.seconds < DEMO.seconds + 0.3
+
+
+@pytest.mark.parametrize("share", [0.25, 0.4, 0.7, 1.0])
+def test_the_rule_for_rare_speech_changes_nothing_else(
+    share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a quarter of a recording is speech, its level is that of the loudest twentieth."""
+    recordings = [within(share, hiss) for hiss in (0.0, 1e-5, 1e-4, 1e-3, 1e-2, 3e-2, 0.1)]
+    recordings += [speech(1 / share - 1, 1.0, hiss=hiss) for hiss in (1e-3, 0.01, 0.05)]
+    found = [find_pauses(audio) for audio in recordings]
+    monkeypatch.setattr("stepaudio.pauses._RARE_CONTRAST_DB", math.inf)
+    assert found == [find_pauses(audio) for audio in recordings]
+
+
+def test_a_bang_does_not_make_noisy_speech_a_pause() -> None:
+    noisy = within(1.0, 0.1).samples.repeat(4)
+    noisy[1000:5000] = torch.randn(4000, generator=torch.Generator().manual_seed(1)).clamp(-1, 1)
+    assert find_pauses(Audio(noisy, DEMO.sample_rate)) == []

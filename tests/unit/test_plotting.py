@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,13 @@ def test_very_short_and_very_long(tmp_path: Path) -> None:
         Panel("2 min", Audio(torch.zeros(120 * 8000), 8000)),
     ]
     draw_picture(panels, tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("name", ["price_$a_$.flac", "声.flac"])
+def test_any_name_is_a_title(tmp_path: Path, name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_picture([Panel(name, buzz(120.0, 0.1, 16000))], tmp_path / "a.svg")
 
 
 def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,10 +154,23 @@ def test_published_presets() -> None:
     assert not second.constrain
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1e-6, 1e6])
+def test_any_usable_temperature_draws(temperature: float) -> None:
+    params = SamplingParams(temperature=temperature)
+    sampling.check_sampling(params)
+    logits = 1e4 * torch.randn(1, 20, generator=torch.Generator().manual_seed(0))
+    drawn = int(sample(logits, params)[0])
+    assert drawn in (3, 10, 11, 12)
+    assert temperature > 1 or drawn == int(sample(logits, SamplingParams(temperature=0.0))[0])
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"temperature": -1.0},
+        {"temperature": INF},
+        {"temperature": float("nan")},
+        {"temperature": 1e-40},
         {"top_k": -1},
         {"top_p": 1.5},
         {"repetition": "often"},

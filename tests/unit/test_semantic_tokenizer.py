@@ -46,6 +46,17 @@ def test_length_law(model: SemanticTokenizer, samples: int, codes: int) -> None:
     assert found.dtype == torch.int64
 
 
+@pytest.mark.parametrize(
+    "waveform",
+    [torch.zeros(1, SECOND), torch.zeros(SECOND, dtype=torch.int16), torch.zeros(1, 1)],
+)
+def test_refuses_what_is_not_one_channel_of_floats(
+    model: SemanticTokenizer, waveform: Tensor
+) -> None:
+    with pytest.raises(AudioError, match="semantic tokenizer reads one channel"):
+        model.encode([noise(SECOND), waveform])
+
+
 def test_segments_are_independent(model: SemanticTokenizer) -> None:
     waveform = noise(71 * SECOND)
     pieces = [waveform[: 30 * SECOND], waveform[30 * SECOND : 60 * SECOND], waveform[60 * SECOND :]]

@@ -50,16 +50,40 @@ def test_all_sounds_lie_in_one_stretch() -> None:
     assert "[Sigh] cuvw dxyz duvw [Breathing]" in found.tagged
 
 
-def test_texts_without_spaces_and_sounds_that_are_there_already() -> None:
+def test_texts_without_spaces() -> None:
     plain = "一二三四五六七八九十百千万亿"
     found = sound_stretch(spoken(14), plain, plain[:7] + "[Laughter]" + plain[7:])
     assert found is not None
     assert found.text in plain
     assert found.tagged == found.text.replace("七", "七[Laughter]")
-    tagged = " ".join([*WORDS[:7], "[Sigh]", *WORDS[7:]])
-    assert sound_stretch(spoken(14), tagged, tagged) == sound_stretch(
-        spoken(14), " ".join(WORDS), tagged
-    )
+    tagged = plain[:7] + "[Laughter]" + plain[7:]
+    more = sound_stretch(spoken(14), tagged, tagged.replace("八", "八[Sigh]"))
+    assert more is not None
+    assert "七[Laughter]八[Sigh]九" in more.tagged
+    assert more.text == more.tagged.replace("[Sigh]", "")
+
+
+def test_sounds_that_are_there_already_are_not_asked_for_again() -> None:
+    plain = " ".join(WORDS)
+    first = " ".join([*WORDS[:3], "[Sigh]", *WORDS[3:]])
+    assert sound_stretch(spoken(14), first, first) is None
+    # The stretch is that of the new one alone, and both texts of it have the old one.
+    near = " ".join([*WORDS[:3], "[Sigh]", WORDS[3], "[Laughter]", *WORDS[4:]])
+    found = sound_stretch(spoken(14), first, near)
+    alone = sound_stretch(spoken(14), plain, near.replace("[Sigh] ", ""))
+    assert found is not None
+    assert alone is not None
+    assert found.span == alone.span
+    assert f"[Sigh] {WORDS[3]} [Laughter]" in found.tagged
+    assert found.text == found.tagged.replace("[Laughter] ", "")
+    assert alone.tagged == found.tagged.replace("[Sigh] ", "")
+    # One that is far away is in neither.
+    far = sound_stretch(spoken(14), first, f"{first} [Laughter]")
+    assert far == sound_stretch(spoken(14), plain, f"{plain} [Laughter]")
+    # The same sound twice in one place is new once.
+    again = sound_stretch(spoken(14), first, first.replace("[Sigh]", "[Sigh] [Sigh]"))
+    assert again is not None
+    assert (again.text.count("[Sigh]"), again.tagged.count("[Sigh]")) == (1, 2)
 
 
 def test_case_and_punctuation_may_differ() -> None:
