@@ -6,10 +6,12 @@ finite, non-empty, mono float32 signal with a sane rate.
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import io
 import operator
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -52,6 +54,13 @@ _PCM: dict[str, tuple[type[np.signedinteger[Any]], int]] = {
     "PCM_16": (np.int16, 16),
     "PCM_24": (np.int32, 24),
     "PCM_32": (np.int32, 32),
+}
+# Rates in Hz of what does not hold all of them. libsndfile dies of more for Vorbis.
+_RATES: dict[str, Sequence[int]] = {
+    "OPUS": (8_000, 12_000, 16_000, 24_000, 48_000),
+    "MPEG_LAYER_III": (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000),
+    "VORBIS": range(1, 200_001),
+    "FLAC": range(1, 655_351),
 }
 
 #: Everything :meth:`Audio.load` takes.
@@ -128,8 +137,14 @@ class Audio:
         if isinstance(source, str | os.PathLike):
             path = Path(source)
             name = repr(str(path))
-            if not path.is_file():
-                problem = "is not a file" if path.exists() else "does not exist"
+            try:
+                is_file, is_there = path.is_file(), path.exists()
+            except OSError as error:  # longer than any name, or in a folder that is closed
+                raise AudioError(
+                    f"{name} cannot be looked for ({error.strerror}); give the path of a recording"
+                ) from error
+            if not is_file:
+                problem = "is not a file" if is_there else "does not exist"
                 raise AudioError(f"{name} {problem}; give the path of a recording")
             return cls._checked(*_decode(str(path), name), name, path)
         if isinstance(source, bytes | bytearray | memoryview):
@@ -258,11 +273,12 @@ class Audio:
             The path written.
 
         Raises:
-            AudioError: unknown suffix or encoding, or the file cannot be written.
+            AudioError: unknown suffix or encoding, a rate that the format does not have, or the
+                file cannot be written.
             OutputExistsError: the file exists and ``force`` is False.
         """
         path = Path(path)
-        form, subtype = sound_format(path, subtype)
+        form, subtype = sound_format(path, subtype, self.sample_rate)
         encoded = to_pcm(self.samples.numpy(), subtype)
 
         def write(temporary: Path) -> None:
@@ -282,18 +298,21 @@ class Audio:
             ) from error
 
 
-def sound_format(path: str | Path, subtype: str | None = None) -> tuple[str, str]:
+def sound_format(
+    path: str | Path, subtype: str | None = None, rate: int | None = None
+) -> tuple[str, str]:
     """What :meth:`Audio.save` makes of a path, without writing anything.
 
     Args:
         path: of the file to write.
         subtype: libsndfile's encoding; None chooses as :meth:`Audio.save` does.
+        rate: of the recording, Hz; None if it is not known yet.
 
     Returns:
         libsndfile's names of the format and the encoding.
 
     Raises:
-        AudioError: unknown suffix, or a format that cannot hold the encoding.
+        AudioError: unknown suffix, or a format that cannot hold the encoding or the rate.
     """
     path = Path(path)
     suffix = path.suffix[1:].upper()
@@ -310,6 +329,13 @@ def sound_format(path: str | Path, subtype: str | None = None) -> tuple[str, str
         raise AudioError(
             f"{str(path)!r}: {form} cannot hold {subtype}; "
             f"it holds {', '.join(soundfile.available_subtypes(form))}"
+        )
+    rates = _RATES.get(subtype, _RATES.get(form))
+    if rate is not None and rates is not None and rate not in rates:
+        nearest = rates[min(bisect.bisect(rates, rate), len(rates) - 1)]
+        raise AudioError(
+            f"{str(path)!r}: {form} {subtype} cannot hold {rate} Hz; resample the recording to "
+            f"{nearest} Hz first, or write a .wav"
         )
     return form, subtype
 
@@ -424,12 +450,21 @@ def to_pcm(samples: NDArray[np.float32], subtype: str) -> NDArray[Any]:
 
     Returns:
         ``[S]`` integers at the top of their type; the samples themselves for other encodings than
-        ``PCM_16``, ``PCM_24`` and ``PCM_32``.
+        ``PCM_16``, ``PCM_24`` and ``PCM_32``. More than 16 bits, rounded to 16, are the 16 bits of
+        the samples themselves, so :meth:`Audio.digest` is the same before and after.
     """
     if subtype not in _PCM:
         return samples
     kind, bits = _PCM[subtype]
-    full = 2.0 ** (bits - 1)
-    steps = np.clip(np.rint(samples.astype(np.float64) * full), -full, full - 1).astype(np.int64)
+    exact = samples.astype(np.float64)
+    steps = _rounded(exact, bits)
+    if bits > 16:
+        # What was rounded onto the middle between two values of 16 bits goes a step to its side.
+        steps += _rounded(exact, 16) - _rounded(steps / 2.0 ** (bits - 1), 16)
     # libsndfile reads integers from the top of their type.
     return (steps << (np.iinfo(kind).bits - bits)).astype(kind)
+
+
+def _rounded(samples: NDArray[np.float64], bits: int) -> NDArray[np.int64]:
+    full = 2.0 ** (bits - 1)
+    return np.clip(np.rint(samples * full), -full, full - 1).astype(np.int64)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from stepaudio.audio import Audio
-from stepaudio.cutting import join_codes, join_parts
+from stepaudio.cutting import cut_at_pauses, join_codes, join_parts
 from stepaudio.edit_prompts import EditPrompts, EditRow, Job, Settings
 from stepaudio.edits import Edit
 from stepaudio.errors import EditError
@@ -25,7 +25,7 @@ from stepaudio.recording_edits import edit_recording
 from stepaudio.redraw import write_edits
 from stepaudio.result import EditResult, Run
 from stepaudio.seeds import derive_seed
-from stepaudio.sound_places import sound_stretch
+from stepaudio.sound_places import SoundStretch, sound_stretch
 from stepaudio.spans import Cut, find_cut, splice
 from stepaudio.streaming import CodeStream
 from stepaudio.synthesis import ROWS_TOGETHER, check_duration, check_settings, outcome
@@ -58,6 +58,31 @@ class EditPasses(Pipeline):
         name: of the model, for the provenance of what it makes.
         watermarker: marks all sound that is made; None makes unmarked sound.
     """
+
+    def result_rate(
+        self,
+        audio: Audio,
+        edit: Edit,
+        *,
+        text: str = "",
+        span: Sequence[float] | None = None,
+    ) -> int:
+        """Sampling rate of what an edit in the recording's own voice gives, before it is made.
+
+        Args:
+            audio: the recording.
+            edit: what to do.
+            text: the words spoken in it, where the edit needs them.
+            span: seconds from and to which to edit; None is all of it.
+
+        Returns:
+            Hz: those of the recording where it is itself changed, or edited only in a part; else
+            those of the vocoder.
+        """
+        job = Job("the recording", audio, edit, text, 0, None)
+        if span is not None or self._is_on_recording(job) or self._stretch(job) is not None:
+            return audio.sample_rate
+        return self.parts.vocoder.spec.sample_rate
 
     def _settings(
         self,
@@ -134,10 +159,9 @@ class EditPasses(Pipeline):
     ) -> tuple[Cut | None, Job]:
         """What is edited of a recording, and the job on it; None edits all of it."""
         edit, text, whole = job.edit, job.text, job.audio
-        if span is None and self.defaults.part_seconds is not None and edit.text:
-            stretch = sound_stretch(whole, text, edit.text)
-            if stretch is not None:
-                span, text, edit = stretch.span, stretch.text, Edit.paralinguistic(stretch.tagged)
+        stretch = self._stretch(job) if span is None else None
+        if stretch is not None:
+            span, text, edit = stretch.span, stretch.text, Edit.paralinguistic(stretch.tagged)
         if span is None:
             return None, job
         cut = find_cut(whole, span, self.parts.tokenizer.spec.tokens.unit_seconds)
@@ -147,6 +171,15 @@ class EditPasses(Pipeline):
                 # A word or two would be a poor voice.
                 voice = self.voice_prompt(whole)
         return cut, replace(job, audio=cut.of(whole), edit=edit, text=text, voice=voice)
+
+    def _stretch(self, job: Job) -> SoundStretch | None:
+        """The part that sounds are put in where the rest can stay; None edits all of it."""
+        if self.defaults.part_seconds is None or not job.edit.text:
+            return None
+        if job.voice is not None and not job.own_voice:
+            # Beside a stretch in another voice the rest would be in the old one.
+            return None
+        return sound_stretch(job.audio, job.text, job.edit.text)
 
     def _prepare(
         self, jobs: Sequence[Job], settings: Settings, run: Run, *, in_parts: bool = True
@@ -161,7 +194,7 @@ class EditPasses(Pipeline):
                 continue
             prompts.check(job)
         with run.stage("tokenize", 1), working(self.parts.tokenizer):
-            inputs = self.parts.tokenizer.encode([job.audio for job in jobs])
+            inputs = self._codes([job.audio for job in jobs])
             codebooks = self._codebooks()
         rows = [
             prompts.rows(job, tokens, settings, longest)
@@ -179,6 +212,9 @@ class EditPasses(Pipeline):
     ) -> list[tuple[EditResult, int]]:
         """Every edit once, and the units put in; timings are left to the caller."""
         written = [i for i, job in enumerate(jobs) if not self._is_on_recording(job)]
+        for job in jobs:
+            if self._is_on_recording(job):
+                check_duration(job.audio, job.name, "edited")
         done = dict(
             zip(written, self._write([jobs[i] for i in written], settings, run), strict=True)
         )
@@ -201,12 +237,11 @@ class EditPasses(Pipeline):
         """
         audio = edit_recording(job.audio, job.edit, self.defaults.speeds)
         with run.stage("tokenize", 1), working(self.parts.tokenizer):
-            before, after = self.parts.tokenizer.encode([job.audio, audio])
+            before, after = self._codes([job.audio, audio])
         mark = None
         if job.voice is not None:
-            (audio,) = self._render(
-                [after], [job.voice], [job.seed], run, settings.steps, settings.guidance
-            )
+            codes = [part.tokens for part in cut_at_pauses(after, audio)]
+            (audio,) = self._spoken([codes], [job.voice], [job.seed], run, settings)
             mark = self._note(job.seed)
         result = EditResult(
             audio=audio,
@@ -325,7 +360,7 @@ class EditPasses(Pipeline):
                 seed=pass_seed(first.seed, number + 1),
             )
         if self._is_on_recording(job):
-            result, units = self._change(job, settings, run)
+            ((result, units),) = self._pass([job], settings, run)
             yield result.audio
             return replace(
                 result, timings=run.share(1), length_ratio=result.tokens.num_units / units

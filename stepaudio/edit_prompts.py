@@ -38,6 +38,7 @@ class Job:
         text: the words spoken in it.
         seed: of this pass.
         voice: to speak in; None is the recording's own.
+        own_voice: ``voice`` is the recording's own too, that of the first iteration.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Job:
     text: str
     seed: int
     voice: VoicePrompt | None
+    own_voice: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,8 +140,11 @@ class EditPrompts:
         words = len(ids) - units * spec.tokens.unit_length
         check_room(words, units, spec, answered=True, name=job.name)
         allowed = max(tokens.seconds * settings.max_length_ratio, _ALWAYS_ALLOWED_SECONDS)
-        most = math.ceil(allowed / float(spec.tokens.unit_seconds)) * spec.tokens.unit_length
-        limit = min(settings.sampling.max_new_tokens, most)
+        limit = settings.sampling.max_new_tokens
+        # Without end it may become as long as the context has room for.
+        if math.isfinite(allowed):
+            most = math.ceil(allowed / float(spec.tokens.unit_seconds)) * spec.tokens.unit_length
+            limit = min(limit, most)
         wanted, contrasts = self._lengths(job, tokens), self._contrasts(job, tokens)
         return EditRow(tokens, ids, limit, wanted, job.seed, contrasts)
 

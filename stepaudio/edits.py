@@ -7,6 +7,7 @@ model is in :mod:`stepaudio.prompts`.
 from __future__ import annotations
 
 import difflib
+import operator
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -126,13 +127,15 @@ class Edit:
         elif self.text:
             raise EditError(f"a {self.kind} edit does not change the words, got {self.text!r}")
         limit = 1 if self.label == REMOVE else row.max_strength
-        if isinstance(self.strength, bool) or self.strength not in range(1, limit + 1):
+        strength = _whole(self.strength)
+        if strength not in range(1, limit + 1):
             name = f"{self.kind} {self.label}".strip()
             raise EditError(
                 f"the strength of {name!r} must be "
                 f"{'1' if limit == 1 else f'a whole number from 1 to {limit}'}, "
                 f"not {self.strength!r}"
             )
+        object.__setattr__(self, "strength", strength)
 
     @classmethod
     def emotion(cls, label: str, *, strength: int = 1) -> Edit:
@@ -222,6 +225,14 @@ class Edit:
     def published_label(self) -> str:
         """The label as the published prompts spell it, such as ``"more faster"``."""
         return f"more {self.label}" if self.kind == "speed" and self.strength == 2 else self.label
+
+
+def _whole(strength: object) -> int | None:
+    """A whole number of any type as the plain one that JSON has; None if it is none."""
+    try:
+        return None if isinstance(strength, bool) else operator.index(strength)  # type: ignore[arg-type]
+    except TypeError:
+        return None
 
 
 def _check_tags(text: str) -> None:

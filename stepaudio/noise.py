@@ -22,6 +22,8 @@ _Array = NDArray[np.float64]
 
 #: Frames of 32 ms, four to each length.
 _FRAME_SECONDS, _OVERLAP = 0.032, 4
+# Frames squared at once: all of them would be several times as large as the recording.
+_BLOCK = 1024
 #: The noise begins as the mean of the quietest frames.
 _QUIETEST = 0.1
 #: A priori ratio of speech that is there (15 dB), and how fast noise and probability follow.
@@ -103,7 +105,8 @@ def _quietest(frames: _Array, window: _Array) -> _Array:
     """``[F]`` mean power of the quietest frames that lie within the recording."""
     whole = frames[_OVERLAP - 1 : 1 - _OVERLAP]
     whole = whole if len(whole) else frames
-    order = np.argsort(np.square(whole).mean(axis=1))
+    blocks = [whole[first : first + _BLOCK] for first in range(0, len(whole), _BLOCK)]
+    order = np.argsort(np.concatenate([np.square(block).mean(axis=1) for block in blocks]))
     power = np.zeros(len(window) // 2 + 1)
     chosen = order[: max(1, round(_QUIETEST * len(whole)))]
     for number in chosen:

@@ -26,6 +26,9 @@ _CLICK = 11
 _BELOW_DB, _ABOVE_FLOOR_DB = 30.0, 5.0
 #: Speech and pauses that differ by less cannot be told apart: nothing is a pause then.
 _LEAST_CONTRAST_DB = 12.0
+#: Speech in less than the loudest twentieth is what stands out by this much, as long as three
+#: quarters of the recording are as quiet as its quietest tenth: noisy speech has peaks, too.
+_RARE_CONTRAST_DB = 20.0
 #: Shortest pause, seconds; the closure of a stop takes up to 0.12.
 SHORTEST = 0.2
 #: Silence left beside the words at a cut, and at both ends: weak consonants reach into a pause.
@@ -50,9 +53,13 @@ def find_pauses(audio: Audio) -> list[tuple[float, float]]:
     frames = power[: count * hop].reshape(count, hop).mean(axis=1)
     around = np.convolve(frames, np.ones(_FRAMES) / _FRAMES, "same")
     level = median_filter(10 * np.log10(around + 1e-12), size=_CLICK, mode="nearest")
-    floor, speech = np.percentile(level, [10, 95])
+    floor, most, speech = np.percentile(level, [10, 75, 95])
     if speech - floor < _LEAST_CONTRAST_DB:
-        return []
+        loud = level[level >= floor + _RARE_CONTRAST_DB]
+        if not len(loud) or most >= floor + _ABOVE_FLOOR_DB:
+            return []
+        # As far below its loudest moments as the level of a recording that is a quarter speech.
+        speech = np.percentile(loud, 80)
     quiet = level < max(speech - _BELOW_DB, floor + _ABOVE_FLOOR_DB)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], quiet, [False]]))).reshape(-1, 2)
     seconds = hop / audio.sample_rate

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import torch
 
@@ -56,7 +57,7 @@ class EditPipeline(EditPasses):
         steps: int | None = ...,
         guidance: float | None = ...,
         voice: VoicePrompt | Sequence[VoicePrompt] | None = ...,
-        span: tuple[float, float] | Sequence[tuple[float, float]] | None = ...,
+        span: Sequence[float] | Sequence[Sequence[float]] | None = ...,
         max_length_ratio: float | None = ...,
         consent: ConsentRecord | Sequence[ConsentRecord] | None = ...,
         policy: SafetyPolicy | PolicyName | None = ...,
@@ -77,7 +78,7 @@ class EditPipeline(EditPasses):
         steps: int | None = ...,
         guidance: float | None = ...,
         voice: VoicePrompt | None = ...,
-        span: tuple[float, float] | None = ...,
+        span: Sequence[float] | None = ...,
         max_length_ratio: float | None = ...,
         consent: ConsentRecord | None = ...,
         policy: SafetyPolicy | PolicyName | None = ...,
@@ -98,7 +99,7 @@ class EditPipeline(EditPasses):
         steps: int | None = None,
         guidance: float | None = None,
         voice: VoicePrompt | Sequence[VoicePrompt] | None = None,
-        span: tuple[float, float] | Sequence[tuple[float, float]] | None = None,
+        span: Sequence[float] | Sequence[Sequence[float]] | None = None,
         max_length_ratio: float | None = None,
         consent: ConsentRecord | Sequence[ConsentRecord] | None = None,
         policy: SafetyPolicy | PolicyName | None = None,
@@ -108,14 +109,16 @@ class EditPipeline(EditPasses):
         """Edit a recording, or a list of recordings as a batch.
 
         With a list of recordings the other arguments may be lists too; single values serve every
-        sample. A batch gives what its singles give with the same seeds.
+        sample. With the language model in float32 a batch gives what its singles give with the
+        same seeds; in half precision and with int4 weights the draws of most differ, see
+        ``docs/streaming.md``.
 
         Args:
             audio: any source of :meth:`Audio.load`, or a list of them.
             edit: what to do. A strength above 1 of an emotion or a style means as many passes,
                 each on the result before.
             text: the words spoken in the recording, where the edit needs them; with a span, those
-                spoken in the span.
+                spoken in the span. Tags of sounds in it are taken to be there already.
             seed: repeats a result; None draws one per sample.
             generator: source of the seeds that are not given.
             sampling: how the language model draws; None is the model's own way.
@@ -163,7 +166,7 @@ class EditPipeline(EditPasses):
         consents: list[ConsentRecord | None] = [None] * count
         if consent is not None:
             consents[:] = _spread(consent, ConsentRecord, count, "consent")
-        spans = None if span is None else _spread(span, tuple, count, "span")
+        spans = None if span is None else _spread(_pairs(span), tuple, count, "span")
         seeds = choose_seeds(seed, generator, count)
         jobs = [
             Job(
@@ -196,7 +199,7 @@ class EditPipeline(EditPasses):
         steps: int | None = None,
         guidance: float | None = None,
         voice: VoicePrompt | None = None,
-        span: tuple[float, float] | None = None,
+        span: Sequence[float] | None = None,
         max_length_ratio: float | None = None,
         consent: ConsentRecord | None = None,
         policy: SafetyPolicy | PolicyName | None = None,
@@ -239,25 +242,27 @@ class EditPipeline(EditPasses):
             raise EditError(f"the number of iterations must be at least 1, not {n}")
         settings = self._settings(sampling, steps, guidance, max_length_ratio)
         edit_turns(edit, "<audio_0>", text)
+        spans = None if span is None else _spread(_pairs(span), tuple, 1, "span")
         voice = None if voice is None else self._checked(voice)
         recording = self._load(audio)
         allowed = self._permit(policy, consent, recording, voice)
-        if fixed_prompt and voice is None and edit.kind not in self.defaults.on_recording:
+        own = fixed_prompt and voice is None and edit.kind not in self.defaults.on_recording
+        if own:
             voice = self.voice_prompt(recording)
         first = choose_seeds(seed, generator, 1)[0]
         history = history_of(recording)
         done: tuple[Edit, ...] = ()
         for number in range(n):
-            job = Job("the recording", recording, edit, text, pass_seed(first, number), voice)
+            job = Job("the recording", recording, edit, text, pass_seed(first, number), voice, own)
             with torch.no_grad():
-                (result,) = self._all_passes(
-                    [job], None if span is None else [span], settings, Run(cancel, progress)
-                )
+                (result,) = self._all_passes([job], spans, settings, Run(cancel, progress))
             result = self._traced(result, "edit", allowed, recording, history)
             assert result.provenance is not None
             done += result.edits
             recording, text = result.audio, result.text
-            span = None if span is None else result.span
+            if spans is not None:
+                assert result.span is not None
+                spans = [result.span]
             history = result.provenance
             yield replace(result, edits=done)
 
@@ -329,6 +334,15 @@ def _name(source: object, number: int, count: int) -> str:
     if isinstance(source, str | os.PathLike):
         return repr(os.fspath(source))
     return "the recording" if count == 1 else f"recording {number}"
+
+
+def _pairs(span: Any) -> Any:
+    """The same, but two times in a list, as JSON has them, are a pair as well."""
+    if not isinstance(span, list):
+        return span
+    if len(span) == 2 and all(isinstance(time, Real) for time in span):
+        return tuple(span)
+    return [_pairs(one) for one in span]
 
 
 def _spread(value: T | Sequence[T], kind: type[T], count: int, name: str) -> list[T]:

@@ -219,7 +219,7 @@ class Pipeline:
             AudioError: the recording cannot be read or is too short.
         """
         with working(self.parts.tokenizer):
-            return truncate(self.parts.tokenizer.encode([Audio.load(audio)])[0])
+            return self._codes([Audio.load(audio)])[0]
 
     @torch.no_grad()
     def voice_prompt(self, audio: AudioSource, text: str = "") -> VoicePrompt:
@@ -329,6 +329,10 @@ class Pipeline:
             watermark=self._note(chosen[0]),
         )
         return self._traced(result, "resynthesize", allowed, recording)
+
+    def _codes(self, recordings: Sequence[Audio]) -> list[SpeechTokens]:
+        """Codes of recordings in whole units, whatever a tokenizer leaves at their ends."""
+        return [truncate(tokens) for tokens in self.parts.tokenizer.encode(recordings)]
 
     def _load(self, source: AudioSource) -> Audio:
         """A recording with something to hear in it, for at least one unit of codes."""

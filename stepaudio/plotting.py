@@ -7,6 +7,7 @@ not meant for measurements.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,7 +146,9 @@ def draw_picture(panels: Sequence[Panel], path: str | Path, *, force: bool = Fal
         len(heights), len(panels), sharex=True, sharey="row", squeeze=False, height_ratios=heights
     )
     for column, panel in enumerate(panels):
-        axes[0, column].set_title(f"{panel.title} ({panel.audio.seconds:.2f} s)")
+        # Dollar signs in the name of a file are no formula.
+        title = f"{panel.title} ({panel.audio.seconds:.2f} s)"
+        axes[0, column].set_title(title, parse_math=False)
         _draw_spectrogram(axes[0, column], panel.audio)
         _draw_pitch(axes[1, column], panel.audio)
         if panel.tokens is not None:
@@ -156,7 +159,10 @@ def draw_picture(panels: Sequence[Panel], path: str | Path, *, force: bool = Fal
     axes[0, 0].set_ylabel("frequency [kHz]")
     axes[1, 0].set_ylabel("pitch F0 [Hz]")
     axes[0, 0].set_xlim(0, max(panel.audio.seconds for panel in panels))
-    return write_atomic(path, lambda temporary: figure.savefig(temporary, dpi=110), force=force)
+    with warnings.catch_warnings():
+        # A name in a script that the font lacks has boxes in its title, which everybody sees.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
+        return write_atomic(path, lambda file: figure.savefig(file, dpi=110), force=force)
 
 
 def _frames(audio: Audio, hop: int) -> Tensor:

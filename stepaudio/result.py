@@ -91,7 +91,8 @@ class EditResult:
             MissingExtraError: ``credentials`` without the extra ``c2pa``.
             AudioError: unknown suffix or encoding, or the file cannot be written.
             OutputExistsError: a file exists and ``force`` is False.
-            SafetyError: the key that signs is damaged; see :mod:`stepaudio.safety.store`.
+            SafetyError: the key that signs is damaged, see :mod:`stepaudio.safety.store`, or the
+                provenance holds what JSON cannot.
         """
         path = Path(path)
         if self.provenance is None:
@@ -103,6 +104,8 @@ class EditResult:
         key = store.key
         if credentials:
             require_c2pa(path)
+        # What cannot be written down is refused before there is a recording without its history.
+        self.provenance.seal("", key)
         self.audio.save(path, force=force, subtype=subtype)
         if credentials:
             embed(path, self.provenance, store)

@@ -9,6 +9,7 @@ is quiet. Not part of the published system, which writes everything anew.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
@@ -37,8 +38,8 @@ class SoundStretch(NamedTuple):
 
     Attributes:
         span: seconds from and to.
-        text: the words spoken in it.
-        tagged: the same with the tags.
+        text: the words spoken in it, with the tags of sounds that are there already.
+        tagged: the same with the tags of those to be put in, too.
     """
 
     span: tuple[float, float]
@@ -47,62 +48,86 @@ class SoundStretch(NamedTuple):
 
 
 def sound_stretch(audio: Audio, text: str, tagged: str) -> SoundStretch | None:
-    """Find the stretch around all sounds.
+    """Find the stretch around all sounds that are new; without any, around all that are there.
 
     Args:
         audio: the recording.
-        text: the words spoken in it; tags of sounds that are there already are ignored.
-        tagged: the same words, but for case and punctuation, with the tags of the sounds to be put
-            in.
+        text: the words spoken in it, with the tags of sounds that are there already.
+        tagged: the same words, but for case and punctuation, with the tags of these sounds and of
+            those to be put in.
 
     Returns:
         The stretch; None where little more would be left out than pauses, where both texts have
-        other words, and where nothing is to be heard.
+        other words, where there is no tag, and where nothing is to be heard.
     """
-    words, between = split_words(_TAG.sub(" ", text))
-    parts = [
-        (_TAG.fullmatch(part) is not None, part) for part in _TAG.split(tagged) if part.strip()
-    ]
-    items: list[tuple[bool, str]] = []
-    for is_tag, part in parts:
-        # An unspaced text is one character after the other.
-        pieces = [part] if is_tag else part.split() if between else list("".join(part.split()))
-        items += [(is_tag, piece) for piece in pieces]
-    said = [piece for is_tag, piece in items if not is_tag]
+    # A tag between two words of an unspaced text does not make it a spaced one.
+    _, between = split_words(_TAG.sub("", text))
+    (words, there), (said, wanted) = (_read(line, between) for line in (text, tagged))
     if not words or [_bare(word) for word in said] != [_bare(word) for word in words]:
         return None
     letters = [0, *accumulate(len(word) for word in words)]
     pauses = find_pauses(audio)
-    tags, middles, seen = [], [], 0
-    for is_tag, piece in items:
-        if is_tag:
-            tags.append(_moment(letters[seen] / letters[-1], audio, pauses))
-        else:
-            middles.append(_moment((letters[seen] + len(piece) / 2) / letters[-1], audio, pauses))
-            seen += 1
-    first, last, start, end = min(tags), max(tags), 0.0, audio.seconds
+    places = [_moment(count / letters[-1], audio, pauses) for count in letters]
+    new = [
+        place
+        for place, old, now in zip(places, there, wanted, strict=True)
+        if Counter(now) - Counter(old)
+    ]
+    # Once more the same: those that are there are written anew, and still the rest stays.
+    new = new or [place for place, now in zip(places, wanted, strict=True) if now]
+    if not new:
+        return None
+    first, last, start, end = min(new), max(new), 0.0, audio.seconds
     # What would be left beside the stretch should be worth leaving out.
     if first - FAR > NEAR:
         start = _quiet(audio, pauses, first - FAR, first - NEAR)
     if last + FAR < end - NEAR:
         end = _quiet(audio, pauses, last + NEAR, last + FAR)
-    inside = [start < middle < end for middle in middles]
+    inside = [
+        start < _moment((before + len(word) / 2) / letters[-1], audio, pauses) < end
+        for before, word in zip(letters, said, strict=False)
+    ]
     if end - start > audio.seconds - NEAR or not any(inside):
         return None
     try:
         audio.clip(start, end).require_sound()
     except AudioError:
         return None
-    kept, seen = [], 0
-    for is_tag, piece in items:
-        if is_tag or inside[seen]:
-            kept.append(piece)
-        seen += not is_tag
+    heard = [start <= place <= end for place in places]
     return SoundStretch(
         (start, end),
-        between.join(word for word, stays in zip(words, inside, strict=True) if stays),
-        between.join(kept),
+        between.join(_kept(words, there, inside, heard)),
+        between.join(_kept(said, wanted, inside, heard)),
     )
+
+
+def _read(text: str, between: str) -> tuple[list[str], list[list[str]]]:
+    """The words of a text, and the tags before each of them and after the last."""
+    words: list[str] = []
+    tags: list[list[str]] = [[]]
+    for part in _TAG.split(text):
+        if _TAG.fullmatch(part):
+            tags[-1].append(part)
+            continue
+        # An unspaced text is one character after the other.
+        pieces = part.split() if between else list("".join(part.split()))
+        words += pieces
+        tags += [[] for _ in pieces]
+    return words, tags
+
+
+def _kept(
+    words: Sequence[str],
+    tags: Sequence[Sequence[str]],
+    inside: Sequence[bool],
+    heard: Sequence[bool],
+) -> list[str]:
+    """What is left of a text of which some words are inside, and some places of tags."""
+    kept: list[str] = []
+    for number, here in enumerate(tags):
+        kept += here if heard[number] else []
+        kept += [words[number]] if number < len(words) and inside[number] else []
+    return kept
 
 
 def _bare(word: str) -> str:

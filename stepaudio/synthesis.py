@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -121,8 +122,8 @@ def check_settings(
             check_sampling(sampling)
         except ValueError as error:
             raise EditError(f"sampling: {error}") from error
-    if steps is not None and steps < 1:
-        raise EditError(f"steps is {steps} but must be 1 or more")
+    if steps is not None and not (isinstance(steps, Integral) and steps >= 1):
+        raise EditError(f"steps is {steps!r} but must be a whole number, 1 or more")
     if guidance is not None and not (math.isfinite(guidance) and guidance >= 0):
         raise EditError(f"guidance is {guidance} but must be 0 (none) or more")
 

@@ -160,7 +160,7 @@ def edit(
     if strength is not None:
         wanted = replace(wanted, strength=strength)
 
-    from stepaudio.audio import Audio
+    from stepaudio.audio import Audio, sound_format
     from stepaudio.pipeline import EditPipeline
     from stepaudio.prompts import edit_turns
     from stepaudio.safety.policy import SafetyPolicy
@@ -198,6 +198,9 @@ def edit(
             quantize=quantize,
             offload=offload,
         )
+        if not live:
+            # What cannot hold the rate is refused before the slow work.
+            sound_format(output, rate=pipeline.result_rate(sound, wanted, text=text, span=part))
         how: dict[str, Any] = {
             "text": text,
             "seed": seed,
@@ -224,6 +227,7 @@ def edit(
         if picture is not None:
             _draw(pipeline, sound, result, recording, output, picture, force)
 
+    whole = _together(results)
     values = {
         "command": "edit",
         "input": str(recording),
@@ -231,7 +235,7 @@ def edit(
         "edits": [asdict(one) for one in result.edits],
         "span": result.span,
         "policy": policy.value,
-        **_together(results, sound),
+        **summary(whole, sound),
         "iterations": [
             {"output": str(kept[i]) if kept else None, **summary(one, _before(sound, results, i))}
             for i, one in enumerate(results)
@@ -239,7 +243,7 @@ def edit(
         "plot": None if picture is None else str(picture),
     }
     tell(values, describe(values), as_json, err=live)
-    warn_if_cut(result)
+    warn_if_cut(whole)
 
 
 def _one_edit(
@@ -302,15 +306,19 @@ def _before(sound: Audio, results: Sequence[EditResult], number: int) -> Audio:
     return results[number - 1].audio if number else sound
 
 
-def _together(results: Sequence[EditResult], sound: Audio) -> dict[str, Any]:
-    """All iterations as one: the first one's seed repeats them all."""
+def _together(results: Sequence[EditResult]) -> EditResult:
+    """All iterations as one: the first one's seed repeats them all, and each may lose the end."""
+    from stepaudio.synthesis import outcome
+
     last = results[-1]
     timings = {name: sum(one.timings[name] for one in results) for name in last.timings}
     ratio = 1.0
     for one in results:
         ratio *= one.length_ratio or 1.0
-    whole = replace(last, seed=results[0].seed, timings=timings, length_ratio=ratio)
-    return summary(whole, sound)
+    reason = outcome(one.stop_reason for one in results)
+    return replace(
+        last, seed=results[0].seed, timings=timings, length_ratio=ratio, stop_reason=reason
+    )
 
 
 def _draw(

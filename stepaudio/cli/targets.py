@@ -39,7 +39,7 @@ def check_target(path: Path, *, force: bool, suffixes: Sequence[str] = ()) -> No
 
 
 def check_sound(path: Path, *, force: bool, credentials: bool = False) -> None:
-    """:func:`check_target` for a recording of a known format, and for the provenance beside it.
+    """:func:`check_target` for a recording of a known format, and for the signed provenance beside.
 
     Args:
         path: to write later.
@@ -49,10 +49,12 @@ def check_sound(path: Path, *, force: bool, credentials: bool = False) -> None:
     from stepaudio.audio import sound_format
     from stepaudio.safety.content_credentials import require_c2pa
     from stepaudio.safety.provenance import sidecar_path
+    from stepaudio.safety.store import require_key
 
     sound_format(path)
     check_target(path, force=force)
     check_target(sidecar_path(path), force=force)
+    require_key()
     if credentials:
         require_c2pa(path)
 

@@ -6,6 +6,8 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import debug_parts as debug
@@ -16,7 +18,7 @@ import torch
 from command_line import ENVIRONMENT, call, ok, refused, told
 
 import stepaudio
-from stepaudio import Audio, EditPipeline, load_voice
+from stepaudio import Audio, EditPipeline, EditResult, load_voice
 from stepaudio.parts import Defaults
 from stepaudio.tokenizers.interleave import from_text
 from stepaudio.types import SamplingParams
@@ -141,6 +143,24 @@ def test_a_cut_result_is_pointed_out(here: Path) -> None:
     assert result.stderr.startswith("warning: stopped by the length limit")
 
 
+def test_what_one_iteration_has_lost_is_pointed_out(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    iterate = EditPipeline.iterate
+
+    def cut(self: EditPipeline, *what: object, **how: object) -> Iterator[EditResult]:
+        for number, result in enumerate(iterate(self, *what, **how)):  # type: ignore[arg-type]
+            yield replace(result, stop_reason="end" if number else "length")
+
+    monkeypatch.setattr(EditPipeline, "iterate", cut)
+    common = ["edit", "in.wav", "-o", "o.wav", "--denoise", "--model", model, "--json"]
+    result = call(*common, "--iterations", "2")
+    said = json.loads(result.stdout)
+    assert said["stop_reason"] == "length"
+    assert [one["stop_reason"] for one in said["iterations"]] == ["length", "end"]
+    assert result.stderr.startswith("warning: stopped by the length limit")
+
+
 def test_edit_with_picture(model: str) -> None:
     options = ["--denoise", "--plot", "p.png", "--model", model]
     assert told("edit", "in.wav", "-o", "o.wav", *options)["plot"] == "p.png"
@@ -260,6 +280,33 @@ def test_doctor(model: str, monkeypatch: pytest.MonkeyPatch, here: Path) -> None
     result = call("doctor")
     assert result.exit_code == 1
     assert "bad short edit: CheckpointError" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "tokenizers.dual.DualCodebookTokenizer.encode",
+        "lm.step1.Step1LM.generate",
+        "decoder.flow.TokenFlowDecoder.decode",
+        "decoder.istft.ISTFTVocoder.synthesize",
+    ],
+)
+def test_doctor_finds_a_broken_part(
+    pipe: EditPipeline, monkeypatch: pytest.MonkeyPatch, here: Path, part: str
+) -> None:
+    """Also where the model takes noise from the recording itself."""
+    on_recording = replace(debug.DEFAULTS, on_recording=("denoise", "trim_silence"))
+    folder = EditPipeline(pipe.parts, defaults=on_recording).save_pretrained(here / "model")
+    monkeypatch.setattr("stepaudio.locate.EMBEDDED", folder)
+    assert told("doctor")["ok"]
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("it is broken")
+
+    monkeypatch.setattr(f"stepaudio.{part}", fail)
+    result = call("doctor")
+    assert result.exit_code == 1
+    assert "bad short edit: RuntimeError: it is broken" in result.stdout
 
 
 def test_version_and_help() -> None:

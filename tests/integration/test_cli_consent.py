@@ -107,6 +107,15 @@ def test_verify(model: str) -> None:
     assert "ending in .wav or .mp3" in refused(*edit, "-o", "c.flac", "--credentials")
 
 
+def test_a_machine_that_cannot_sign(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told before the slow work, here before a model is looked for."""
+    (here / "file").write_text("")
+    monkeypatch.setenv("STEPAUDIO_TRUST_DIR", str(here / "file" / "trust"))
+    message = refused("edit", "voice.wav", "--denoise", "-o", "a.wav", "--model", "nowhere")
+    assert "set STEPAUDIO_TRUST_DIR to another" in message
+    assert not Path("a.wav").exists()
+
+
 class Hears:
     """A recogniser that hears what it is told."""
 

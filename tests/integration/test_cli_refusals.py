@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import debug_parts as debug
@@ -150,6 +151,36 @@ def test_places_without_permission(here: Path, monkeypatch: pytest.MonkeyPatch) 
         os, "access", lambda path, mode, **more: not mode & os.W_OK and allowed(path, mode, **more)
     )
     assert "no permission" in refused("edit", "in.wav", "-o", "o.wav", "--denoise")
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize(
+    ("rate", "output", "what"),
+    [
+        (44100, "o.opus", ["--denoise"]),
+        (192000, "o.mp3", ["--denoise", "--iterations", "2", "--keep-iterations"]),
+        (44100, "o.opus", ["--style", "whisper", "--text", TEXT, "--span", "0.2:0.8"]),
+    ],
+)
+def test_rates_that_the_output_does_not_have(
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    rate: int,
+    output: str,
+    what: list[str],
+) -> None:
+    """Of what has the rate of the recording it is known before the work."""
+
+    def work(*_: object) -> None:
+        raise AssertionError("the work has begun")
+
+    folder = tmp_path_factory.mktemp("rates")
+    defaults = replace(debug.DEFAULTS, on_recording=("denoise",))
+    model = EditPipeline(debug.debug_parts(), defaults=defaults).save_pretrained(folder / "model")
+    recording = debug.speech(1.2, rate).save(folder / "in.wav")
+    monkeypatch.setattr(EditPipeline, "_all_passes", work)
+    message = refused("edit", str(recording), "-o", output, *what, "--model", str(model))
+    assert f"cannot hold {rate} Hz; resample the recording to 48000 Hz" in message
 
 
 # --- garbage in ------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import debug_parts as debug
@@ -13,6 +14,7 @@ from stepaudio import Audio, Edit, EditPipeline, Parts, TTSPipeline
 from stepaudio.cutting import PART_SECONDS, VOICE_SECONDS, WHOLE_SECONDS, voice_stretch
 from stepaudio.decoder.flow import TokenFlowDecoder
 from stepaudio.errors import CancelledError, PromptError
+from stepaudio.recording_edits import RECORDING_EDITS, SPEED_LABELS
 from stepaudio.seeds import seeded
 from stepaudio.tokenizers.dual import DualCodebookTokenizer
 
@@ -25,6 +27,14 @@ def parts() -> Parts:
 @pytest.fixture(scope="module")
 def pipe(parts: Parts) -> EditPipeline:
     return EditPipeline(parts, defaults=debug.DEFAULTS)
+
+
+@pytest.fixture(scope="module")
+def on_recording(parts: Parts) -> EditPipeline:
+    """Changes recordings themselves wherever that can be done."""
+    lengths = dict.fromkeys(SPEED_LABELS, 1.5)
+    defaults = replace(debug.DEFAULTS, on_recording=RECORDING_EDITS, speeds=lengths)
+    return EditPipeline(parts, defaults=defaults)
 
 
 @pytest.fixture
@@ -120,6 +130,41 @@ def test_voices_of_minutes_are_a_stretch(pipe: EditPipeline, parts: Parts) -> No
         pipe.voice_prompt(sound, "hello there")
     with pytest.raises(PromptError, match="its words do not fit"):
         TTSPipeline(parts).speak("hello", voice=sound, voice_text="hello there", policy="research")
+
+
+@pytest.mark.parametrize("edit", [Edit.denoise(), Edit.speed("slower"), Edit.trim_silence()])
+def test_changed_recordings_in_another_voice(
+    on_recording: EditPipeline, decoded: list[tuple[float, float]], edit: Edit
+) -> None:
+    sound, voice = debug.speech(50.0, 8000), on_recording.voice_prompt(debug.speech(6.0))
+    how = {"text": "hello there", "voice": voice, "seed": 2, "policy": "research"}
+    result = on_recording.edit(sound, edit, **how)
+    assert len(decoded) >= 3
+    assert max(seconds for seconds, _ in decoded) <= PART_SECONDS
+    assert {prompt for _, prompt in decoded} == {voice.tokens.seconds}
+    assert result.audio.seconds == pytest.approx(result.tokens.seconds)
+    assert result.tokens == on_recording.edit(sound, edit, text="hello there", seed=2).tokens
+    with on_recording.stream(sound, edit, **how) as stream:
+        assert torch.equal(next(stream).samples, result.audio.samples)
+
+
+@pytest.mark.usefixtures("no_tokens")
+@pytest.mark.parametrize("edit", [Edit.denoise(), Edit.speed("slower"), Edit.trim_silence()])
+def test_hours_are_refused_before_they_are_changed(
+    on_recording: EditPipeline, monkeypatch: pytest.MonkeyPatch, edit: Edit
+) -> None:
+    def change(*_: object) -> None:
+        raise AssertionError("the recording was changed")
+
+    monkeypatch.setattr("stepaudio.edit_passes.edit_recording", change)
+    long = debug.speech(3601.0, 1000)
+    for refused in (
+        lambda: on_recording.edit([debug.speech(), long], edit, text="hi"),
+        lambda: next(on_recording.iterate(long, edit, text="hi")),
+        lambda: next(on_recording.stream(long, edit, text="hi")),
+    ):
+        with pytest.raises(PromptError, match=r"lasts 3601\.0 s, but at most 3600 s are edited"):
+            refused()
 
 
 @pytest.mark.usefixtures("no_tokens")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import debug_parts as debug
 import pytest
 import soundfile
 import torch
-from same_results import assert_same
+from same_results import assert_same, same_tokens
 
 import stepaudio
 from stepaudio import Audio, Edit, EditPipeline, Parts, TTSPipeline
@@ -19,13 +20,16 @@ from stepaudio.errors import (
     AudioError,
     CancelledError,
     CheckpointError,
+    ConfigError,
     EditError,
     GenerationError,
     PromptError,
     SpecMismatchError,
 )
+from stepaudio.interfaces import Tokenizer
 from stepaudio.synthesis import draw_codes
-from stepaudio.types import SamplingParams
+from stepaudio.testing import check_tokenizer
+from stepaudio.types import SamplingParams, SpeechTokens, TokenizerSpec
 
 TEXT = "see you tomorrow"
 
@@ -157,8 +161,15 @@ def test_length_guard(pipe: EditPipeline) -> None:
     both = pipe.edit(sounds, Edit.denoise(), seed=1, sampling=long, max_length_ratio=1.25)
     assert_same(both[0], result, atol=1e-4)
     assert both[1].tokens.seconds == pytest.approx(3.0)
-    with pytest.raises(EditError, match="max_length_ratio"):
-        pipe.edit(sound, Edit.denoise(), max_length_ratio=0.0)
+    for wrong in (0.0, float("nan")):
+        with pytest.raises(EditError, match="max_length_ratio"):
+            pipe.edit(sound, Edit.denoise(), max_length_ratio=wrong)
+    # Without a limit of its own there is that of the sampling, and of the context.
+    endless, far = (
+        pipe.edit(debug.speech(0.4), Edit.denoise(), seed=1, max_length_ratio=ratio)
+        for ratio in (float("inf"), 1000.0)
+    )
+    assert_same(endless, far)
 
 
 def test_too_long_recordings(pipe: EditPipeline, speaker: TTSPipeline, tmp_path: Path) -> None:
@@ -263,6 +274,7 @@ def test_bad_requests(pipe: EditPipeline, sound: Audio, tmp_path: Path) -> None:
             call()
     for settings in (
         {"steps": 0},
+        {"steps": 2.5},
         {"guidance": float("nan")},
         {"guidance": -1.0},
         {"sampling": SamplingParams(temperature=-1)},
@@ -290,6 +302,10 @@ def test_loading_errors(pipe: EditPipeline, tmp_path: Path, monkeypatch) -> None
     monkeypatch.setattr("stepaudio.locate.EMBEDDED", tmp_path / "nothing")
     with pytest.raises(CheckpointError, match="no embedded model"):
         EditPipeline.from_pretrained()
+    with pytest.raises(ConfigError, match="quantize is 'int3' but must be 'int8' or 'int4', or"):
+        EditPipeline.from_pretrained(quantize="int3")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="offload is True but must be 'stage', or None"):
+        EditPipeline.from_pretrained(offload=True)  # type: ignore[arg-type]
     with pytest.raises(CheckpointError, match="neither a folder nor a hub id"):
         EditPipeline.from_pretrained("no/such/place")
     (tmp_path / "empty").mkdir()
@@ -313,3 +329,36 @@ def test_loading_errors(pipe: EditPipeline, tmp_path: Path, monkeypatch) -> None
     rewrite(parts={**manifest["parts"], "vocoder": "step1"})
     with pytest.raises(CheckpointError):
         EditPipeline.from_pretrained(folder)
+
+
+class Surplus(Tokenizer):
+    """Gives one linguistic code more than fills the units."""
+
+    def __init__(self, inner: Tokenizer) -> None:
+        self.inner = inner
+
+    @property
+    def spec(self) -> TokenizerSpec:
+        return self.inner.spec
+
+    def encode(self, audios: Sequence[Audio]) -> list[SpeechTokens]:
+        return [
+            SpeechTokens(torch.cat([t.linguistic, t.linguistic[-1:]]), t.semantic, t.spec)
+            for t in self.inner.encode(audios)
+        ]
+
+    def codebooks(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        return self.inner.codebooks()
+
+
+def test_surplus_codes_of_a_tokenizer_are_dropped(parts: Parts, sound: Audio) -> None:
+    """Wherever codes are read: as a prompt, in disorder, to tell draws apart, as a voice."""
+    tokenizer = Surplus(parts.tokenizer)
+    check_tokenizer(tokenizer)
+    defaults = replace(debug.DEFAULTS, draws=2, guidance_words=1.0)
+    pipe = EditPipeline(parts, defaults=defaults)
+    other = EditPipeline(replace(parts, tokenizer=tokenizer), defaults=defaults)
+    assert same_tokens(other.tokenize(sound), pipe.tokenize(sound))
+    edit = Edit.emotion("happy")
+    assert_same(*(p.edit(sound, edit, text=TEXT, seed=1) for p in (other, pipe)))
+    assert_same(*(p.resynthesize(sound, seed=1) for p in (other, pipe)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -107,6 +108,71 @@ def test_bad_spans_are_refused_before_any_work(pipe: EditPipeline) -> None:
         pipe.edit([sound, sound], Edit.denoise(), span=[SPAN])
     with pytest.raises(EditError, match="span must be tuple"):
         pipe.edit(sound, Edit.denoise(), span=3.0)  # type: ignore[call-overload]
+
+
+def test_two_times_in_a_list_are_a_span(pipe: EditPipeline) -> None:
+    sound, edit = debug.speech(4.0), Edit.denoise()
+    wanted = pipe.edit(sound, edit, span=SPAN, seed=1)
+    assert_same(pipe.edit(sound, edit, span=list(SPAN), seed=1), wanted)
+    (first,) = pipe.iterate(sound, edit, n=1, span=list(SPAN), seed=1)
+    assert_same(first, wanted)
+    for spans in (list(SPAN), [list(SPAN), SPAN]):
+        batch = pipe.edit([sound, sound], edit, span=spans, seed=1)
+        assert [one.span for one in batch] == [wanted.span, wanted.span]
+
+
+SAID = "see you tomorrow said the cat"
+SIGH = Edit.paralinguistic(f"{SAID} [Sigh]")
+
+
+@pytest.fixture(scope="module")
+def small(pipe: EditPipeline) -> EditPipeline:
+    """The same model, but sounds are put into a stretch of the recording."""
+    return EditPipeline(pipe.parts, defaults=replace(debug.DEFAULTS, part_seconds=4.0))
+
+
+def test_another_voice_speaks_all_of_it(pipe: EditPipeline, small: EditPipeline) -> None:
+    sound, voice = debug.speech(4.5), pipe.voice_prompt(debug.speech(2.0, seed=5))
+    how = {"text": SAID, "seed": 1}
+    stretch = small.edit(sound, SIGH, **how)
+    assert_rest_is_kept(stretch, sound, (1.5, 4.5))
+    spoken, whole = (
+        p.edit(sound, SIGH, voice=voice, policy="research", **how) for p in (small, pipe)
+    )
+    assert spoken.span is None
+    assert_same(spoken, whole)
+    # The voice that is kept through all iterations is that of the rest.
+    (kept,) = small.iterate(sound, SIGH, n=1, fixed_prompt=True, **how)
+    assert_same(kept, stretch)
+
+
+def test_a_sound_is_put_in_once(small: EditPipeline) -> None:
+    """The next iteration finds it in the text, and writes the stretch around it once more."""
+    first, second = small.iterate(debug.speech(4.5), SIGH, text=SAID, n=2, seed=1)
+    assert first.span is not None
+    assert second.span is not None
+    assert second.text == SIGH.text
+    before = round(second.span[0] * 16000)
+    assert torch.equal(second.audio.samples[:before], first.audio.samples[:before])
+    assert_same(second, small.edit(first.audio, SIGH, text=SIGH.text, seed=second.seed))
+
+
+def test_the_rate_of_a_result_is_known_before(pipe: EditPipeline, small: EditPipeline) -> None:
+    sound = debug.speech(4.5, 44100)
+    on_recording = EditPipeline(
+        pipe.parts, defaults=replace(debug.DEFAULTS, on_recording=("denoise",))
+    )
+    for one, edit, text, span, rate in (
+        (pipe, Edit.denoise(), "", None, 24000),
+        (pipe, Edit.denoise(), "", SPAN, 44100),
+        (on_recording, Edit.denoise(), "", None, 44100),
+        (on_recording, Edit.style("whisper"), SAID, None, 24000),
+        (pipe, SIGH, SAID, None, 24000),
+        (small, SIGH, SAID, None, 44100),
+        (small, SIGH, SIGH.text, None, 44100),
+    ):
+        assert one.result_rate(sound, edit, text=text, span=span) == rate
+        assert one.edit(sound, edit, text=text, span=span, seed=1).audio.sample_rate == rate
 
 
 def test_joins_of_the_embedded_model_do_not_click() -> None:

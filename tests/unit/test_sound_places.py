@@ -66,7 +66,11 @@ def test_texts_without_spaces() -> None:
 def test_sounds_that_are_there_already_are_not_asked_for_again() -> None:
     plain = " ".join(WORDS)
     first = " ".join([*WORDS[:3], "[Sigh]", *WORDS[3:]])
-    assert sound_stretch(spoken(14), first, first) is None
+    again = sound_stretch(spoken(14), first, first)
+    assert again is not None
+    assert again.text == again.tagged
+    assert "[Sigh]" in again.text
+    assert again.span[1] < spoken(14).seconds / 2
     # The stretch is that of the new one alone, and both texts of it have the old one.
     near = " ".join([*WORDS[:3], "[Sigh]", WORDS[3], "[Laughter]", *WORDS[4:]])
     found = sound_stretch(spoken(14), first, near)
