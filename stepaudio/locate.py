@@ -28,6 +28,7 @@ __all__ = [
     "cache_folder",
     "locate",
     "published_pair",
+    "short_name",
 ]
 
 #: The model that comes with the package.
@@ -45,6 +46,20 @@ def cache_folder() -> Path:
     """Where converted models are kept: ``$STEPAUDIO_CACHE``, or ``~/.cache/stepaudio``."""
     chosen = os.environ.get("STEPAUDIO_CACHE")
     return Path(chosen) if chosen else Path.home() / ".cache" / "stepaudio"
+
+
+def short_name(name: str | os.PathLike[str] | None) -> str:
+    """What is written down of a model's name.
+
+    Args:
+        name: as of :func:`locate`.
+
+    Returns:
+        Of a folder only the last part, which says enough; else the name itself.
+    """
+    if name is None:
+        return "embedded"
+    return Path(name).resolve().name if Path(name).is_dir() else str(name)
 
 
 def locate(

@@ -29,7 +29,7 @@ from stepaudio.interfaces import (
     Vocoder,
 )
 from stepaudio.lm.quantize import BITS
-from stepaudio.locate import locate
+from stepaudio.locate import locate, short_name
 from stepaudio.offload import working
 from stepaudio.parts import Defaults, Parts, check_fit, load_defaults, load_parts, save_parts
 from stepaudio.result import Cancel, EditResult, Progress, Run
@@ -170,7 +170,7 @@ class Pipeline:
         pipeline = cls(
             parts,
             defaults=load_defaults(folder),
-            name=_model_name(name),
+            name=short_name(name),
             watermarker=watermarker,
         )
         if offload is None:
@@ -493,10 +493,3 @@ def _check_choice(setting: str, value: object, *allowed: str) -> None:
     if value not in (None, *allowed):
         choices = " or ".join(map(repr, allowed))
         raise ConfigError(f"{setting} is {value!r} but must be {choices}, or None")
-
-
-def _model_name(name: str | os.PathLike[str] | None) -> str:
-    """What is written down of a model's name: of a folder only the last part, which says enough."""
-    if name is None:
-        return "embedded"
-    return Path(name).resolve().name if Path(name).is_dir() else str(name)
