@@ -24,6 +24,10 @@ from stepaudio.evaluation.systems import model_name
 from stepaudio.safety.watermark import Watermarker, payload_of
 from stepaudio.safety.watermark_spread import DEFAULT_WATERMARKER
 
+EDIT = Edit.emotion("happy")
+#: Nobody listens to the words, so any will do.
+WORDS = "one two"
+
 
 def reads(marker: Watermarker, result: EditResult, seed: int) -> dict[str, Any]:
     """Whether a result tells the seed of its run, as it is and after Opus, or that of another."""
@@ -52,8 +56,8 @@ def main() -> None:
     marker = DEFAULT_WATERMARKER
     first_edits, second_edits, shares = [], [], []
     for _, sound in zip(range(args.count), recordings(args.folders, 3.0), strict=False):
-        once = pipeline.edit(as_audio(sound), Edit.emotion("happy"), seed=SEED)
-        again = pipeline.edit(once.audio, Edit.emotion("happy"), seed=SEED + 1)
+        once = pipeline.edit(as_audio(sound), EDIT, text=WORDS, seed=SEED)
+        again = pipeline.edit(once.audio, EDIT, text=WORDS, seed=SEED + 1)
         first_edits.append(reads(marker, once, SEED))
         second_edits.append(reads(marker, again, SEED + 1))
         start = time.perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from stepaudio.evaluation.systems import model_name
 from stepaudio.safety.matching import measured
 
 ROOT = Path(__file__).parents[2]
@@ -13,6 +14,7 @@ PAGE = (ROOT / "docs" / "safety.md").read_text(encoding="utf-8")
 
 def test_costs_are_those_that_were_measured() -> None:
     report = json.loads((ROOT / "benchmarks" / "results" / "trust_cost.json").read_text("utf-8"))
+    assert report["model"] == model_name(None)
     spent = dict(report["seconds"])
     assert f"model ({spent.pop('edit'):.2f} s)" in PAGE
     for name, seconds in spent.items():

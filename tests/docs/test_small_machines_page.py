@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from stepaudio.evaluation.systems import model_name
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "small-machines.md").read_text(encoding="utf-8")
 RESULTS = ROOT / "benchmarks" / "results" / "quantize.json"
@@ -31,6 +33,7 @@ def test_the_tables_are_generated_from_the_results() -> None:
     made = load(ROOT / "docs" / "small_machines_page.py").page(PAGE, REPORT)
     assert made == PAGE, "run python docs/small_machines_page.py"
     assert "| int4 |" in made
+    assert REPORT["model"] == model_name(None)
 
 
 def test_the_memory_of_the_published_model_is_what_its_shapes_say(

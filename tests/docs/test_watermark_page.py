@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from stepaudio.evaluation.systems import model_name
 from stepaudio.safety.watermark_spread import DEFAULT_WATERMARKER
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +36,7 @@ def test_the_table_is_what_was_measured() -> None:
 
 def test_the_figures_of_edits_are_what_was_measured() -> None:
     report = results("watermark_edits.json")
+    assert report["model"] == model_name(None)
     rows = report["first_edit"] + report["second_edit"]
     read, after = (sum(row[of] for row in rows) for of in ("read", "read_after_opus"))
     scores = [row["score_after_opus"] for row in rows]
