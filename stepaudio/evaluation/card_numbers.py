@@ -124,13 +124,17 @@ class Measured:
             characters: count these instead of words.
 
         Returns:
-            The difference of the rates, recording by recording with the same words.
+            The difference of the rates, recording by recording with the same words; a base that
+            failed has no error to subtract, lest failing twice count as adding none.
         """
         above: list[float | None] = []
         below: list[float | None] = []
         for row in self.rows:
             now, words = self._errors(row, step, characters)
             before, _ = self._errors(row, base, characters)
+            item = self.item(row, base)
+            if before is not None and item is not None and item.wav is None:
+                before = 0.0
             above.append(None if now is None or before is None else now - before)
             below.append(words)
         return self._pooled(above, below)

@@ -69,6 +69,16 @@ def figures(section: str, bench: Bench) -> dict[str, float | None]:
     return {one.name: one.interval.value for one in found}
 
 
+def test_failing_twice_does_not_add_nothing() -> None:
+    bench = Bench("words")
+    one, other = bench.row("a"), bench.row("b")
+    bench.failed(one, "resynth")
+    bench.failed(one, "iter3")
+    bench.made(other, "resynth", **spoken(1))
+    bench.made(other, "iter3", **spoken(4))
+    assert bench.measured().errors_added("iter3", "resynth").value == (6 + 3) / 12
+
+
 def test_targets_are_met_up_to_the_bound() -> None:
     assert Target("at most", 0.1).met(0.3 - 0.2)
     assert not Target("at most", 0.1).met(0.11)
