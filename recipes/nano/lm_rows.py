@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -21,9 +22,9 @@ from recipes.nano.lm_pairs import SHORTEST, Pair, pairs_of, sentence
 from recipes.nano.prefetch import Batch
 from stepaudio.cutting import join_codes
 from stepaudio.interfaces import TextTokenizer
-from stepaudio.prompts import encode_clone_prompt, encode_edit_prompt, prompt_phrases
+from stepaudio.prompts import CLONE_SYSTEM, encode_clone_prompt, encode_edit_prompt, prompt_phrases
 from stepaudio.tokenizers.interleave import interleave, to_text
-from stepaudio.tokenizers.text import BOT, EOT, SentencePieceText
+from stepaudio.tokenizers.text import EOT, SentencePieceText
 from stepaudio.tokenizers.text_training import train_text_tokenizer
 from stepaudio.types import SpeechTokens
 
@@ -32,6 +33,10 @@ __all__ = ["Row", "Rows", "Stretch", "letter_times"]
 TEXT_VOCABULARY = 1000
 #: Seconds of a unit, and units of the longest recording taken whole.
 UNIT, LONGEST = 0.12, 80
+#: What times of a voice are set back by, so that its codes never look for letters of the answer.
+APART = 1000.0
+#: What is written between a voice's words and its codes.
+AFTER_SAMPLE = CLONE_SYSTEM.partition("{prompt_text}")[2].partition("{prompt_wav_tokens}")[0]
 #: Units of the shortest and of the longest voice that words are spoken in; short ones are
 #: likelier, since what is learned from a voice is in its first seconds.
 VOICE = 12, 110
@@ -56,14 +61,17 @@ class Row:
     Attributes:
         ids: prompt, target and end.
         begin: where the target begins.
+        learned: ``[J]`` positions of the codes that are learned: those of the target, and before
+            them those of a voice, which say the words that the prompt has just named.
         times: ``[begin]`` when each position of the prompt is heard or spoken, in units; infinite
             where it must not be looked at.
-        wanted: ``[J]`` the time each token of the target renders; not a number if unknown.
+        wanted: ``[J]`` the time each learned code renders; not a number if unknown.
         width: tolerance of the place looked at, in units.
     """
 
     ids: list[int]
     begin: int
+    learned: Tensor
     times: Tensor
     wanted: Tensor
     width: float
@@ -138,6 +146,7 @@ class Rows:
                 f"the vocabulary has {self.text.vocab_size - self.text.audio_offset} codes, "
                 f"{folders[0]} {self.spec.size}: start from a model of the same tokenizers"
             )
+        self.end = self.text.token_id(EOT)
         self.weight = self._shares([(p.folder, p.before) for p in self.pairs])
         self.mates: dict[tuple[object, ...], list[int]] = defaultdict(list)
         for number, pair in enumerate(self.pairs):
@@ -182,7 +191,8 @@ class Rows:
         count = 5 * source.num_units
         times[begin : begin + count] = token_times(torch.arange(count))
         width = ROUGH if self._synthetic((first.folder, first.before)) else EXACT
-        return self._finished(prompt, answer, times, wanted, width)
+        learned = torch.arange(len(answer)) + len(prompt)
+        return Row([*prompt, *answer, self.end], len(prompt), learned, times, wanted, width)
 
     def _passages(self, rng: np.random.Generator, goal: int) -> tuple[Pair, list[Passage]]:
         """A drawn pair, and what is said in its row: itself and as many mates as are missing."""
@@ -256,11 +266,20 @@ class Rows:
             source = self.codes[voice[0]].tokens(voice[1], sample.start, sample.units)
             prompt = encode_clone_prompt(self.text, said.text, sample.text, to_text(source))
             answer = interleave(target, offset=self.text.audio_offset).tolist()
-            wanted = torch.full((len(answer),), torch.nan)
-            if said.words:
-                wanted = token_times(torch.arange(len(answer))).float()
-            times = letter_times(self.text, prompt, said)
-            return self._finished(prompt, answer, times, wanted, LETTERS)
+            ids = [*prompt, *answer, self.end]
+            # The voice comes after its own words, as the answer after what it shall say: the same
+            # lesson twice in a row of one length.
+            first = next(n for n, i in enumerate(prompt) if i >= self.text.audio_offset)
+            last = first + 5 * source.num_units
+            learned = torch.cat(
+                [torch.arange(first, last), torch.arange(len(prompt), len(ids) - 1)]
+            )
+            wanted = torch.cat([spoken_times(sample) - APART, spoken_times(said)])
+            times = torch.full((len(prompt),), torch.inf)
+            times[:first] = letter_times(self.text, prompt[:first], sample, AFTER_SAMPLE) - APART
+            end = max(n for n, i in enumerate(prompt) if i == self.end)
+            times[last:end] = letter_times(self.text, prompt[last:end], said)
+            return Row(ids, len(prompt), learned, times, wanted, LETTERS)
 
     def alike(self, rng: np.random.Generator, longest: int, tokens: int) -> list[Row]:
         """Rows of about one length that fill ``tokens`` positions, the longest first.
@@ -295,34 +314,32 @@ class Rows:
 
         Returns:
             ``ids`` ``[B, T + 1]``, padded at the end, with slips in what the assistant has said.
-            ``places`` among the ``B * T`` positions that predict what is learned, and the
-            ``targets`` they predict, ``[N]``. What :func:`recipes.nano.guidance.misplaced` reads:
-            ``asked`` and ``wanted`` ``[B, J]``, ``times`` ``[B, T]`` and ``width`` ``[B]``.
+            ``places`` among the ``B * T`` positions that predict what is learned (codes, and the
+            end), and the ``targets`` they predict, ``[N]``. What
+            :func:`recipes.nano.guidance.misplaced` reads: ``asked`` and ``wanted`` ``[B, J]``,
+            ``times`` ``[B, T]`` and ``width`` ``[B]``.
         """
         drawn = self.alike(rng, longest, tokens)
         width = len(drawn[0].ids)
-        asked = [torch.arange(row.begin - 1, len(row.ids) - 1) for row in drawn]
-        places = [positions + line * (width - 1) for line, positions in enumerate(asked)]
+        learned = [F.pad(row.learned, (0, 1), value=len(row.ids) - 1) for row in drawn]
+        places = [n - 1 + line * (width - 1) for line, n in enumerate(learned)]
+        targets = [torch.tensor(row.ids)[n] for row, n in zip(drawn, learned, strict=True)]
         times = torch.full((len(drawn), width - 1), torch.inf)
         for line, row in enumerate(drawn):
             times[line, : row.begin] = row.times
         return {
             "ids": pad_sequence([self._with_slips(row, rng) for row in drawn], batch_first=True),
             "places": torch.cat(places),
-            "targets": torch.cat([torch.tensor(row.ids[row.begin :]) for row in drawn]),
-            "asked": pad_sequence([p[:-1] for p in asked], batch_first=True, padding_value=-1),
+            "targets": torch.cat(targets),
+            "asked": pad_sequence(
+                [row.learned - 1 for row in drawn], batch_first=True, padding_value=-1
+            ),
             "wanted": pad_sequence(
                 [row.wanted for row in drawn], batch_first=True, padding_value=torch.nan
             ),
             "times": times,
             "width": torch.tensor([row.width for row in drawn]),
         }
-
-    def _finished(
-        self, prompt: list[int], answer: list[int], times: Tensor, wanted: Tensor, width: float
-    ) -> Row:
-        ids = [*prompt, *answer, self.text.token_id(EOT)]
-        return Row(ids, len(prompt), times, wanted, width)
 
     def _with_slips(self, row: Row, rng: np.random.Generator) -> Tensor:
         """``[T]`` ids; some codes of the answer are others of their codebook."""
@@ -420,33 +437,39 @@ class Rows:
         return Stretch(start, end - start, sentence(" ".join(w.text for w in moved)), moved)
 
 
-def letter_times(text: TextTokenizer, prompt: Sequence[int], said: Stretch) -> Tensor:
-    """When the words to be spoken are spoken, for every position of a clone prompt.
+def spoken_times(said: Stretch) -> Tensor:
+    """``[J]`` when each code sounds, in units; not a number if the words have no times."""
+    count = 5 * said.units
+    if not said.words:
+        return torch.full((count,), torch.nan)
+    return token_times(torch.arange(count)).float()
+
+
+def letter_times(text: TextTokenizer, ids: Sequence[int], said: Stretch, after: str = "") -> Tensor:
+    """When the words of a stretch are spoken, for the positions where they are written.
 
     Args:
-        text: made the prompt.
-        prompt: its ids; the last turn before the assistant's holds the words and nothing else.
+        text: made the ids.
+        ids: of a text that ends with the words.
         said: the words with their times.
+        after: what comes after the words all the same.
 
     Returns:
         ``[T]`` units; infinite for what is not one of the words, and where times are unknown.
     """
-    times = torch.full((len(prompt),), torch.inf)
+    times = torch.full((len(ids),), torch.inf)
     if not said.words:
         return times
-    turns = [n for n, i in enumerate(prompt) if i == text.token_id(BOT)]
-    end = max(n for n, i in enumerate(prompt) if i == text.token_id(EOT))
-    first = turns[-2] + 1
-    # Decoding drops one leading space; the words end where the turn ends.
-    lengths = [len(text.decode(prompt[first:n])) for n in range(first, end + 1)]
-    offset = lengths[-1] - len(said.text)
-    letters, moments, at = [], [], 0
+    # Decoding drops one leading space, so the words are counted from their end.
+    lengths = [len(text.decode(ids[:n])) for n in range(len(ids) + 1)]
+    end = lengths[-1] - len(after)
+    begin = end - len(said.text)
+    letters, moments, at = [], [], begin
     for word in said.words:
         letters += [at, at + len(word.text)]
         moments += [word.start / UNIT, word.end / UNIT]
         at += len(word.text) + 1
     for n, (a, b) in enumerate(pairwise(lengths)):
-        if a >= offset and b > a:
-            middle = (a + b) / 2 - offset
-            times[first + n] = float(np.interp(middle, letters, moments))
+        if begin <= a < end and b > a:
+            times[n] = float(np.interp((a + b) / 2, letters, moments))
     return times

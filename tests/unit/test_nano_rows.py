@@ -187,7 +187,8 @@ def test_edit_rows_look_at_the_moment_that_is_rendered(monkeypatch: pytest.Monke
     for _ in range(30):
         drawn = rows.draw(rng, 10)
         assert len(drawn.times) == drawn.begin
-        assert len(drawn.wanted) == len(drawn.ids) - drawn.begin - 1
+        assert drawn.learned.tolist() == list(range(drawn.begin, len(drawn.ids) - 1))
+        assert len(drawn.wanted) == len(drawn.learned)
         heard = drawn.times[drawn.times.isfinite()]
         assert torch.equal(heard, token_times(torch.arange(len(heard))).float())
         assert len(heard) <= 10 * 5
@@ -248,16 +249,28 @@ def test_speech_rows_ask_for_words_in_the_voice_of_another_recording(
             assert sample in "one two three"
         else:
             assert (said, sample) == ("one two three", "four five")
-        places = drawn.times.isfinite()
-        assert places.any() == (said == "one two three") == drawn.wanted.isfinite().all()
-        if places.any():
+        # The codes of the voice are learned like those of the answer: each after its own words.
+        codes = [n for n, i in enumerate(drawn.ids) if i >= rows.text.audio_offset]
+        assert drawn.learned.tolist() == codes
+        answer = drawn.learned >= drawn.begin
+        known = {True: said == "one two three", False: sample != "four five"}
+        for own, words, back in ((True, said, 0.0), (False, sample, lm_rows.APART)):
+            wanted = drawn.wanted[answer == own]
+            assert bool(wanted.isfinite().all()) == bool(wanted.isfinite().any()) == known[own]
+            places = drawn.times.isfinite() & ((drawn.times >= 0) == own)
+            assert bool(places.any()) == known[own]
+            if not known[own]:
+                continue
             marked = [i for i, there in zip(drawn.ids, places, strict=False) if there]
-            assert rows.text.decode(marked).strip() == said
-            times = drawn.times[places]
+            assert rows.text.decode(marked).strip() == words
+            times = drawn.times[places] + back
             assert (times.diff() >= 0).all()
-            # Between the first word's beginning and the last one's end, 0.36 s to 3.6 s.
+            # From the first word's beginning to the last one's end, and looked for from the
+            # first code on.
             assert float(times[0]) >= 0.0
-            assert float(times[-1]) <= (3.6 - 0.36) / UNIT + 1e-3
+            assert float(times[-1]) <= len(wanted) / 5 + 1e-3
+            rendered = token_times(torch.arange(len(wanted))).float()
+            assert torch.allclose(wanted + back, rendered, atol=1e-3)
     assert texts == {"one two three", "four five"}
     # Words are cut where they are known; a recording without times is taken whole.
     for _ in range(40):
