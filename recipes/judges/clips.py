@@ -30,12 +30,14 @@ class Clip:
         label: what is to be heard in it.
         speaker: who is never in training and in the test at once.
         group: speakers of one group are spread over the folds, such as corpus and gender.
+        text_id: recordings of one speaker with the same one have the same words; empty if unknown.
     """
 
     path: str
     label: str
     speaker: str
     group: str = ""
+    text_id: str = ""
 
 
 def read_clips(
@@ -44,8 +46,8 @@ def read_clips(
     """Read a manifest, rows whose licence forbids shipping a model included.
 
     Args:
-        manifest: JSONL with ``id, path, speaker, emotion`` and perhaps ``set`` and ``gender`` in
-            each row; paths are relative to it.
+        manifest: JSONL with ``id, path, speaker, emotion`` and perhaps ``set``, ``gender`` and
+            ``text_id`` in each row; paths are relative to it.
         labels: what the manifest calls ``emotion``, to the label trained; other rows are left out.
         sets: corpora to use; empty uses all.
 
@@ -60,7 +62,8 @@ def read_clips(
         label = labels.get(row.emotion)
         if label is None or not row.speaker or (wanted and row.set not in wanted):
             continue
-        clips.append(Clip(row.path, label, row.speaker, f"{row.set}/{row.gender}"))
+        group = f"{row.set}/{row.gender}"
+        clips.append(Clip(row.path, label, row.speaker, group, row.text_id))
     if not clips:
         raise ValueError(f"{manifest}: no recording of {sorted(wanted) or 'any set'} has a label")
     return clips

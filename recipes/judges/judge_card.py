@@ -15,7 +15,7 @@ from recipes.judges.clips import Clip
 from stepaudio.evaluation.bootstrap import mean_interval
 from stepaudio.evaluation.confusion import Confusion
 
-__all__ = ["write_card"]
+__all__ = ["strangers", "write_card"]
 
 
 def write_card(
@@ -90,6 +90,44 @@ def write_card(
     (out / "judge.md").write_text(text, encoding="utf-8")
     _draw(confusion, truth, out / "confusion.svg")
     return text
+
+
+def strangers(
+    labels: Sequence[str], answers: Sequence[tuple[Clip, str]]
+) -> tuple[dict[str, Any], str]:
+    """Tell how a judge hears people of a corpus that it was not trained on.
+
+    Args:
+        labels: of the judge; those that the corpus lacks are not in the table.
+        answers: what was heard in every recording.
+
+    Returns:
+        ``more`` and ``words`` of :func:`write_card`.
+    """
+    confusion = Confusion.of(
+        labels,
+        [(clip.label, heard) for clip, heard in answers],
+        speakers=(clip.speaker for clip, _ in answers),
+    )
+    right = [float(clip.label == heard) for clip, heard in answers]
+    interval = mean_interval(right, [clip.speaker for clip, _ in answers])
+    numbers = {
+        "recordings": confusion.total,
+        "speakers": len(confusion.speakers),
+        "accuracy": _plain(asdict(interval)),
+        "recalls": {label: round(value, 4) for label, value in confusion.recalls.items()},
+        "counts": [list(row) for row in confusion.counts],
+    }
+    sets = sorted({clip.group.partition("/")[0] for clip, _ in answers})
+    rows = confusion.markdown().splitlines()
+    present = [row for row, counts in zip(rows[2:], confusion.counts, strict=True) if any(counts)]
+    lines = [
+        f"Other people, of {', '.join(sets)}: {confusion.summary()}.",
+        "",
+        *rows[:2],
+        *present,
+    ]
+    return {"strangers": numbers}, "\n".join(lines)
 
 
 def _plain(interval: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A judge of emotions from acted human speech, with its accuracy on actors it has not heard.
 
 python -m recipes.judges.train_emotion eval/manifest.jsonl -o runs/judges/emotion
+python -m recipes.judges.train_emotion eval/manifest.jsonl -o runs/judges/emotion_pairs --pairs
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from collections import Counter
 import torch
 
 from recipes.judges.clips import Clip, read_clips
-from recipes.judges.judge_card import write_card
-from recipes.judges.train_statistics import train_statistics_judge
+from recipes.judges.judge_card import strangers, write_card
+from recipes.judges.train_statistics import hear_strangers, train_statistics_judge
 from stepaudio.evaluation.judge_prompts import EMOTIONS
 from stepaudio.evaluation.recognizer import WhisperRecognizer
 from stepaudio.evaluation.statistics_classifier import StatisticsConfig
@@ -56,6 +57,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--sets", nargs="+", default=["ravdess", "tess", "nemo", "emodb"])
     parser.add_argument("--read", help="manifest of read speech, natural to the judge")
     parser.add_argument("--read-sets", nargs="+", default=["librispeech"])
+    parser.add_argument("--pairs", action="store_true", help="hear an edit against its source")
+    parser.add_argument("--test", help="manifest of other people, asked about and not learnt from")
+    parser.add_argument("--test-sets", nargs="+", default=["emodb"])
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--whisper", default="tiny.en", help="whose encoder listens; '' for none")
     parser.add_argument("--variants", type=int, default=1, help="of every recording")
@@ -68,21 +72,28 @@ def main(arguments: list[str] | None = None) -> None:
     clips = read_clips(args.manifest, LABELS, sets=args.sets)
     if args.read:
         clips += _readers(read_clips(args.read, READ, sets=args.read_sets))
+    test = read_clips(args.test, LABELS, sets=args.test_sets) if args.test else []
+    known = sorted({clip.speaker for clip in test} & {clip.speaker for clip in clips})
+    if known:
+        parser.error(f"--test has people of the training: {', '.join(known[:3])}")
     found = Counter(clip.label for clip in clips)
     labels = [label for label in EMOTIONS if found[label]]
     listener = WhisperRecognizer(args.whisper, threads=args.threads) if args.whisper else None
-    debug = StatisticsConfig.debug(labels)
-    config = debug if args.debug else StatisticsConfig.release(labels, listener)
+    if args.debug:
+        config = StatisticsConfig.debug(labels, pairs=args.pairs)
+    else:
+        config = StatisticsConfig.release(labels, listener, pairs=args.pairs)
     print(f"{len(clips)} recordings of {len({c.speaker for c in clips})} speakers: {dict(found)}")
     confusion, answers = train_statistics_judge(
         clips, config, args.out, folds=args.folds, variants=args.variants, listener=listener
     )
     name = f"Whisper {args.whisper}" if args.whisper else "no recogniser"
-    print(
-        write_card(
-            args.out, confusion, answers, f"{name}, every recording also varied {args.variants}×"
-        )
-    )
+    settings = f"{name}, every recording also varied {args.variants}×"
+    if args.pairs:
+        settings += ", each heard against a natural one of the same speaker"
+    others = hear_strangers(test, args.out, listener) if test else []
+    numbers, words = strangers(labels, others) if others else (None, "")
+    print(write_card(args.out, confusion, answers, settings, more=numbers, words=words))
 
 
 if __name__ == "__main__":

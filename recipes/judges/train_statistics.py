@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from recipes.judges.clips import Clip, fold_speakers
+from recipes.judges.pairs import differences, questions
 from stepaudio.audio import Audio
 from stepaudio.evaluation.confusion import Confusion
 from stepaudio.evaluation.recognizer import WhisperRecognizer
@@ -21,7 +24,7 @@ from stepaudio.evaluation.statistics_classifier import StatisticsClassifier, Sta
 from stepaudio.evaluation.voice_statistics import course_of, statistics
 from stepaudio.hub import write_atomic
 
-__all__ = ["fit_statistics", "train_statistics_judge", "vary"]
+__all__ = ["fit_statistics", "hear_strangers", "train_statistics_judge", "vary"]
 
 _BATCH, _LR, _DECAY, _SMOOTHING = 128, 2e-3, 0.1, 0.1
 # Other microphones, rooms and codecs: dB of tilt per octave, signal to noise, upper edge in Hz.
@@ -73,7 +76,8 @@ def train_statistics_judge(
 
     Args:
         clips: labelled recordings.
-        config: of the network; its labels are all labels of the clips.
+        config: of the network; its labels are all labels of the clips. With ``pairs``, it learns
+            and is asked how each recording differs from a natural one of the same speaker.
         out: folder; ``out/model`` is what a judge loads.
         folds: parts into which speakers are dealt.
         variants: varied versions of every recording, beside itself.
@@ -84,35 +88,83 @@ def train_statistics_judge(
         The confusion matrix, and what was heard in every recording.
     """
     out = Path(out)
-    vectors = [
-        _vectors(clip, config, out / "vectors", variants, listener)
-        for clip in track(clips, "listening")
-    ]
+    vectors = _listen(clips, config, out, variants, listener)
+    material = differences(clips, vectors) if config.pairs else (clips, vectors)
     answers: list[tuple[Clip, str]] = []
     for part in fold_speakers(clips, folds):
-        model = fit_statistics(clips, vectors, config, steps=steps, without=part)
+        model = fit_statistics(*material, config, steps=steps, without=part)
         model.ears = listener
-        for clip, kept in zip(clips, vectors, strict=True):
-            if clip.speaker not in part:
-                continue
-            audio = Audio.load(clip.path)
-            # A recording of one stretch was summed up already, just as the judge would.
-            short = audio.seconds <= config.seconds
-            found = model.classify_vectors(kept[:1]) if short else model.classify(audio)
-            answers.append((clip, config.labels[int(found.argmax())]))
+        left_out = [number for number, clip in enumerate(clips) if clip.speaker in part]
+        answers += _answers(model, [clips[n] for n in left_out], [vectors[n] for n in left_out])
     confusion = Confusion.of(
         config.labels,
         [(clip.label, heard) for clip, heard in answers],
-        speakers=(clip.speaker for clip in clips),
+        speakers=(clip.speaker for clip, _ in answers),
         protocol=(
             f"{folds} folds of whole speakers, each heard by a model trained without them; the "
             "model kept was trained in the same way on all speakers"
         ),
     )
-    model = fit_statistics(clips, vectors, config, steps=steps, without=set())
+    model = fit_statistics(*material, config, steps=steps, without=set())
     model.save_pretrained(out / "model", force=True)
     confusion.save(out / "model", force=True)
     return confusion, answers
+
+
+def hear_strangers(
+    clips: Sequence[Clip], out: str | Path, listener: WhisperRecognizer | None
+) -> list[tuple[Clip, str]]:
+    """Ask the judge that was kept about people and a corpus it was not trained on.
+
+    Args:
+        clips: labelled recordings of others.
+        out: folder that :func:`train_statistics_judge` wrote; vectors are kept there too.
+        listener: as in training.
+
+    Returns:
+        What is heard in every recording. A judge of pairs says nothing of the recordings of a
+        speaker without two natural takes.
+    """
+    model = StatisticsClassifier.from_pretrained(Path(out) / "model").eval()
+    model.ears = listener
+    return _answers(model, clips, _listen(clips, model.config, Path(out), 0, listener))
+
+
+def _answers(
+    model: StatisticsClassifier, clips: Sequence[Clip], vectors: Sequence[NDArray[np.float32]]
+) -> list[tuple[Clip, str]]:
+    """What a judge with this network says of recordings."""
+
+    @functools.cache  # one recording is before several others
+    def stretches(number: int) -> NDArray[np.floating[Any]]:
+        audio = Audio.load(clips[number].path)
+        # A recording of one stretch was summed up already, just as the judge would.
+        short = audio.seconds <= model.config.seconds
+        return vectors[number][:1] if short else model.stretches(audio)
+
+    if model.config.pairs:
+        found = [
+            (clips[after], model.classify_change(stretches(before), stretches(after)))
+            for before, after in questions(clips)
+        ]
+    else:
+        found = [
+            (clip, model.classify_vectors(stretches(number))) for number, clip in enumerate(clips)
+        ]
+    return [(clip, model.config.labels[int(likely.argmax())]) for clip, likely in found]
+
+
+def _listen(
+    clips: Sequence[Clip],
+    config: StatisticsConfig,
+    out: Path,
+    variants: int,
+    listener: WhisperRecognizer | None,
+) -> list[NDArray[np.float32]]:
+    return [
+        _vectors(clip, config, out / "vectors", variants, listener)
+        for clip in track(clips, "listening")
+    ]
 
 
 def _vectors(
@@ -160,7 +212,7 @@ def fit_statistics(
 
     Args:
         clips: labelled recordings.
-        vectors: ``[N, size]`` of each.
+        vectors: ``[N, size]`` of each; differences for a network of pairs.
         config: of the network.
         steps: of the optimizer.
         without: speakers left out.
@@ -174,7 +226,8 @@ def fit_statistics(
     used = [number for number, clip in enumerate(clips) if clip.speaker not in without]
     inputs = torch.from_numpy(np.concatenate([vectors[number] for number in used]))
     targets = torch.tensor([config.labels.index(clips[n].label) for n in used for _ in vectors[n]])
-    model.mean.copy_(inputs.mean(0))
+    if not config.pairs:
+        model.mean.copy_(inputs.mean(0))
     model.deviation.copy_(inputs.std(0) + 1e-3)
     # Drawn evenly over labels, and over the speakers of each.
     cells = [(clips[n].speaker, clips[n].label) for n in used for _ in vectors[n]]

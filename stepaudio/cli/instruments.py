@@ -53,7 +53,7 @@ Judges = Annotated[
         "--judge",
         metavar="TASK=KIND[:NAME]",
         help="Judge of a task, such as style=rules, emotion=folder:PATH, emotion=gemini:MODEL or "
-        "style=openai:MODEL; repeatable.",
+        "style=openai:MODEL; repeatable. A card also takes emotion_pairs=folder:PATH.",
         rich_help_panel=MEASURE,
     ),
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from stepaudio.evaluation.event_judge import OTHER, EventJudge
 from stepaudio.evaluation.measuring import Instrument, Instruments, Told, measure_items
 from stepaudio.evaluation.registry import MetricSettings, load_metrics
 from stepaudio.evaluation.report import build_report, environment, item_lines, write_report
+from stepaudio.evaluation.scoring import Scored
 from stepaudio.evaluation.selection import Selection, select
 from stepaudio.evaluation.summary import ALL
 from stepaudio.evaluation.systems import load_system, model_name
@@ -99,7 +100,7 @@ def measure_card(
         sections: of :func:`chosen_sections`.
         material: what they are measured on.
         plan: how.
-        judges: by task.
+        judges: by task, or by the name of a section's second judge.
         missing: judges that are not there, by ``"judge of TASK"``, with the reason.
         progress: told what is being done, how much of it is done, and of how much.
 
@@ -229,19 +230,20 @@ class _Bench:
     ) -> dict[str, Any]:
         task, seed = section.judge, self.plan.seed
         instruments = self._instruments(section)
-        scored = measure_items(rows, items, store, instruments, progress=self.progress)
-        report = build_report(
-            "edit benchmark",
-            scored,
-            instruments,
-            store.config(),
-            baseline=config.baseline,
-            seed=seed,
-        )
+        scored, report = self._measured(rows, items, store, instruments, config)
         lines = item_lines(rows, items, scored, baseline=config.baseline)
         write_report(store.folder, report, lines, plots=False, force=True)
-        self.judges_told |= report["judges"]
-        found = Measured(rows, items, scored, instruments.names, seed)
+        second: dict[str, list[Scored]] = {}
+        steps: dict[str, Any] = {}
+        names = set(instruments.names)
+        if section.second in self.judges:
+            # Its own name in the place of the task: its answers are kept beside the first judge's.
+            own = replace(instruments, judges={section.second: self.judges[section.second]})
+            named = [replace(row, task=section.second) for row in rows]
+            second[section.second], again = self._measured(named, items, store, own, config)
+            steps = again["tasks"][section.second][ALL]
+            names |= own.names
+        found = Measured(rows, items, scored, names, seed, second)
         told: dict[str, Any] = {
             "title": section.titled(rows),
             "rows": len(rows),
@@ -261,7 +263,30 @@ class _Bench:
         if task in instruments.judges:
             told["task"] = task
             told["steps"] = report["tasks"][task][ALL]
+        if steps:
+            told["second"] = {"judge": section.second, "steps": _only_heard(steps)}
         return told
+
+    def _measured(
+        self,
+        rows: list[Row],
+        items: list[Item],
+        store: Store,
+        instruments: Instruments,
+        config: RunConfig,
+    ) -> tuple[list[Scored], dict[str, Any]]:
+        """What the instruments say of every item, and the report of it."""
+        scored = measure_items(rows, items, store, instruments, progress=self.progress)
+        report = build_report(
+            "edit benchmark",
+            scored,
+            instruments,
+            store.config(),
+            baseline=config.baseline,
+            seed=self.plan.seed,
+        )
+        self.judges_told |= report["judges"]
+        return scored, report
 
     def _instruments(self, section: Section) -> Instruments:
         metrics = []
@@ -274,8 +299,9 @@ class _Bench:
                 self.missing |= absent
             metrics.append(self._metrics[key])
         judges = {section.judge: self.judges[section.judge]} if section.judge in self.judges else {}
-        if section.judge and not judges:
-            self.missing.setdefault(f"judge of {section.judge}", "none was asked for")
+        for task in (section.judge, section.second):
+            if task and task not in self.judges:
+                self.missing.setdefault(f"judge of {task}", "none was asked for")
         return Instruments([one for one in metrics if one is not None], judges, self.missing)
 
     def _tags(self) -> tuple[str, ...]:
@@ -289,6 +315,14 @@ class _Bench:
 
 def _plain(intervals: Mapping[str, Interval]) -> dict[str, dict[str, Any]]:
     return {name: one.rounded() for name, one in intervals.items() if one.value is not None}
+
+
+def _only_heard(steps: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What a second judge adds: no metrics once more, and no count that upstream does not have."""
+    return {
+        step: {name: value for name, value in cell.items() if name != "upstream"} | {"metrics": {}}
+        for step, cell in steps.items()
+    }
 
 
 @contextmanager

@@ -7,7 +7,7 @@ zero-shot speech, ``resynth`` the recording taken to tokens and back, ``iter1`` 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stepaudio.evaluation.benchmark_data import Row
 from stepaudio.evaluation.bootstrap import Interval
@@ -19,6 +19,7 @@ from stepaudio.locate import locate
 
 __all__ = [
     "ITERATIONS",
+    "PAIRS",
     "Context",
     "by_label",
     "chinese",
@@ -36,6 +37,8 @@ __all__ = [
 
 #: Emotion edits in a row.
 ITERATIONS = 3
+#: Name of the judge that hears an emotion against the recording before the edit.
+PAIRS = "emotion_pairs"
 
 _SPEED_TOLERANCE = 0.10
 _SIMILARITY = "speaker:resemblyzer.similarity"
@@ -120,20 +123,13 @@ def speak(found: Measured, context: Context) -> list[Figure]:
 
 def emotion(found: Measured, context: Context) -> list[Figure]:
     """Is the emotion heard, more with each edit, and what does it cost."""
-    judge, last = "judge of emotion", f"iter{ITERATIONS}"
+    last = f"iter{ITERATIONS}"
     return [
-        _heard("first", "heard as asked, Iter1", found.heard("iter1"), judge),
-        _heard(
-            "gain", "gain of Iter1 over Iter0, the recording", found.gain("iter1", "iter0"), judge
+        *_emotion_heard(found, "judge of emotion"),
+        *(
+            replace(one, name=f"pairs_{one.name}", title=f"{one.title}, by the judge of pairs")
+            for one in _emotion_heard(found.judged_by(PAIRS), f"judge of {PAIRS}")
         ),
-        _heard(
-            "gain_codec",
-            "gain of Iter1 over the resynthesis",
-            found.gain("iter1", RESYNTHESIS),
-            judge,
-        ),
-        _heard("last", "heard as asked, Iter3", found.heard(last), judge),
-        _heard("later", "gain of Iter3 over Iter1", found.gain(last, "iter1"), judge),
         Figure("errors", "word error rate, Iter3", found.errors(last), needs="words"),
         Figure(
             "errors_added",
@@ -363,6 +359,24 @@ def by_label(found: Measured, base: str) -> dict[str, dict[str, Interval]]:
             "tempo": of.mean("iter1", "prosody.tempo_ratio"),
         }
     return columns
+
+
+def _emotion_heard(found: Measured, judge: str) -> list[Figure]:
+    last = f"iter{ITERATIONS}"
+    return [
+        _heard("first", "heard as asked, Iter1", found.heard("iter1"), judge),
+        _heard(
+            "gain", "gain of Iter1 over Iter0, the recording", found.gain("iter1", "iter0"), judge
+        ),
+        _heard(
+            "gain_codec",
+            "gain of Iter1 over the resynthesis",
+            found.gain("iter1", RESYNTHESIS),
+            judge,
+        ),
+        _heard("last", "heard as asked, Iter3", found.heard(last), judge),
+        _heard("later", "gain of Iter3 over Iter1", found.gain(last, "iter1"), judge),
+    ]
 
 
 def _similarity(title: str, found: Measured, step: str) -> Figure:

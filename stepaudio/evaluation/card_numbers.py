@@ -9,7 +9,8 @@ stands beside every section.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from stepaudio.evaluation.benchmark_data import Row
@@ -43,6 +44,7 @@ class Measured:
         instruments: that measured the section, by
             :attr:`stepaudio.evaluation.measuring.Instruments.names`.
         seed: of the resampling.
+        second: the same items as other judges heard them, by the names of these judges.
     """
 
     def __init__(
@@ -52,12 +54,14 @@ class Measured:
         scored: Sequence[Scored],
         instruments: Collection[str],
         seed: int,
+        second: Mapping[str, Sequence[Scored]] | None = None,
     ) -> None:
         self.rows = list(rows)
         self.items = list(items)
         self.scored = list(scored)
         self.instruments = frozenset(instruments)
         self.seed = seed
+        self.second = dict(second or {})
         self._items = {(item.row, item.step): item for item in items}
         self._scored = {(one.row, one.step): one for one in scored}
         self._speakers = [row.speaker or row.id for row in rows]
@@ -91,7 +95,22 @@ class Measured:
         ids = {row.id for row in rows}
         items = [item for item in self.items if item.row in ids]
         scored = [one for one in self.scored if one.row in ids]
-        return Measured(rows, items, scored, self.instruments, self.seed)
+        second = {
+            name: [one for one in heard if one.row in ids] for name, heard in self.second.items()
+        }
+        return Measured(rows, items, scored, self.instruments, self.seed, second)
+
+    def judged_by(self, name: str) -> Measured:
+        """The same as another judge heard it.
+
+        Args:
+            name: of that judge, which takes the place of the task.
+
+        Returns:
+            The same items; nothing is heard in them if that judge was not asked.
+        """
+        rows = [replace(row, task=name) for row in self.rows]
+        return Measured(rows, self.items, self.second.get(name, ()), self.instruments, self.seed)
 
     def item(self, row: Row, step: str) -> Item | None:
         """What was made of a row; None if it was not tried."""

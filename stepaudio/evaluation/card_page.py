@@ -71,6 +71,9 @@ def _section(section: Mapping[str, Any], judges: Mapping[str, Any]) -> list[str]
         lines += [*_slices(section["slices"]), ""]
     if section.get("steps"):
         lines += [*step_table(section["task"], section["steps"], judges[section["task"]]), ""]
+    if section.get("second"):
+        name, steps = section["second"]["judge"], section["second"]["steps"]
+        lines += [f"By the judge of {name}:", "", *step_table(name, steps, judges[name]), ""]
     return lines
 
 

@@ -47,6 +47,7 @@ class Section:
         metrics: by their names in :data:`stepaudio.evaluation.registry.METRICS`.
         whisper: recogniser behind ``words``.
         judge: task whose judge is asked; empty asks none.
+        second: name of another judge of the same edits, whose figures stand beside; empty if none.
         iterations: of emotion and style.
         baseline: what judges and words are compared with.
         prepare: makes recordings worse before they are edited.
@@ -61,6 +62,7 @@ class Section:
     metrics: tuple[str, ...] = ("words",)
     whisper: str = "tiny.en"
     judge: str = ""
+    second: str = ""
     iterations: int = 1
     baseline: Literal["iter0", "resynth"] = "iter0"
     prepare: Prepare | None = None
@@ -111,6 +113,7 @@ SECTIONS: Mapping[str, Section] = {
         limit=18,
         metrics=("words", "speaker", "prosody"),
         judge="emotion",
+        second=card_measures.PAIRS,
         iterations=ITERATIONS,
         baseline="resynth",
     ),

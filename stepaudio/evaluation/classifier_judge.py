@@ -6,10 +6,14 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 from typing_extensions import Self
 
-from stepaudio.errors import CheckpointError
+from stepaudio.audio import Audio
+from stepaudio.errors import CheckpointError, JudgeError
 from stepaudio.evaluation.clip_classifier import ClipClassifier
 from stepaudio.evaluation.confusion import Confusion
 from stepaudio.evaluation.contracts import ModelId, Sample, Verdict
@@ -21,6 +25,8 @@ __all__ = ["ClassifierJudge", "load_classifier"]
 
 class ClassifierJudge:
     """Says which label sounds likeliest; satisfies :class:`~stepaudio.evaluation.contracts.Judge`.
+
+    One whose classifier was trained on pairs says what was made of the recording before the edit.
 
     Args:
         classifier: the network.
@@ -73,23 +79,50 @@ class ClassifierJudge:
         return labels
 
     def judge(self, samples: Sequence[Sample]) -> list[Verdict]:
-        """Classify every recording by itself.
+        """Classify every recording by itself, or against its source.
 
         Args:
-            samples: only their audio is heard.
+            samples: only their audio is heard, and a judge of pairs hears their source.
 
         Returns:
             A verdict per sample, with probabilities as scores.
 
         Raises:
             AudioError: a recording shorter than a tenth of a second.
+            JudgeError: a sample without a source for a judge of pairs.
         """
+        if isinstance(self.classifier, StatisticsClassifier) and self.classifier.config.pairs:
+            heard = _changes(self.classifier, samples)
+        else:
+            heard = [self.classifier.classify(sample.audio) for sample in samples]
         verdicts = []
-        for sample in samples:
-            probabilities = self.classifier.classify(sample.audio).tolist()
-            scores = dict(zip(self.labels, probabilities, strict=True))
+        for probabilities in heard:
+            scores = dict(zip(self.labels, probabilities.tolist(), strict=True))
             verdicts.append(Verdict(max(scores, key=scores.__getitem__), scores))
         return verdicts
+
+
+def _changes(classifier: StatisticsClassifier, samples: Sequence[Sample]) -> list[Tensor]:
+    """Probabilities of what became of the source of each sample."""
+    without = [sample.id for sample in samples if sample.source is None]
+    if without:
+        raise JudgeError(
+            f"samples {without[:3]} have no source; this judge hears what changed, so give the "
+            "recording before the edit"
+        )
+    # One recording is the source of several edits.
+    known: dict[int, NDArray[np.float64]] = {}
+
+    def stretches(audio: Audio) -> NDArray[np.float64]:
+        if id(audio) not in known:
+            known[id(audio)] = classifier.stretches(audio)
+        return known[id(audio)]
+
+    found = []
+    for sample in samples:
+        assert sample.source is not None
+        found.append(classifier.classify_change(stretches(sample.source), stretches(sample.audio)))
+    return found
 
 
 def load_classifier(
@@ -112,8 +145,8 @@ def load_classifier(
     folder = Path(folder)
     classifier: ClipClassifier | StatisticsClassifier
     if "whisper" in read_json(folder / CONFIG_FILE):
-        name = "statistics-classifier"
         classifier = StatisticsClassifier.from_pretrained(folder, device=device)
+        name = "statistics-classifier" + ("-of-pairs" if classifier.config.pairs else "")
     else:
         name = "clip-classifier"
         classifier = ClipClassifier.from_pretrained(folder, device=device)

@@ -45,6 +45,8 @@ class StatisticsConfig:
         dropout: in training.
         seconds: longest stretch summed up at once; acted sentences are about as long, and sounds
             are much shorter.
+        pairs: what is classified is how the vector of a recording differs from that of the
+            recording before the edit.
     """
 
     labels: tuple[str, ...]
@@ -54,6 +56,7 @@ class StatisticsConfig:
     hidden: int = 128
     dropout: float = 0.5
     seconds: float = 5.0
+    pairs: bool = False
 
     def __post_init__(self) -> None:
         if len(set(self.labels)) != len(self.labels) or len(self.labels) < 2:
@@ -67,17 +70,23 @@ class StatisticsConfig:
         return MANNER + 3 * self.whisper_width
 
     @classmethod
-    def release(cls, labels: Sequence[str], listener: WhisperRecognizer | None = None) -> Self:
+    def release(
+        cls,
+        labels: Sequence[str],
+        listener: WhisperRecognizer | None = None,
+        *,
+        pairs: bool = False,
+    ) -> Self:
         """The sizes the recipe trains, with or without a recogniser."""
         if listener is None:
-            return cls(tuple(labels))
+            return cls(tuple(labels), pairs=pairs)
         width = listener.frames(Audio(torch.zeros(3200), 16000)).shape[1]
-        return cls(tuple(labels), listener.size, listener.model.version, width)
+        return cls(tuple(labels), listener.size, listener.model.version, width, pairs=pairs)
 
     @classmethod
-    def debug(cls, labels: Sequence[str] = ("one", "other")) -> Self:
+    def debug(cls, labels: Sequence[str] = ("one", "other"), *, pairs: bool = False) -> Self:
         """Smallest useful network, for tests."""
-        return cls(tuple(labels), hidden=8, dropout=0.0)
+        return cls(tuple(labels), hidden=8, dropout=0.0, pairs=pairs)
 
 
 class StatisticsClassifier(Pretrained):
@@ -90,7 +99,8 @@ class StatisticsClassifier(Pretrained):
     def __init__(self, config: StatisticsConfig) -> None:
         super().__init__()
         self.config = config
-        # Of the training recordings, so that every number of a vector counts alike.
+        # Of the training vectors, so that every number counts alike. The mean of differences stays
+        # 0: where nothing differs, there is nothing to weigh.
         self.register_buffer("mean", torch.zeros(config.size))
         self.register_buffer("deviation", torch.ones(config.size))
         self.hidden = nn.Linear(config.size, config.hidden)
@@ -102,7 +112,8 @@ class StatisticsClassifier(Pretrained):
         """Scores of every label.
 
         Args:
-            vectors: ``[B, size]`` from :func:`~stepaudio.evaluation.voice_statistics.statistics`.
+            vectors: ``[B, size]`` from :func:`~stepaudio.evaluation.voice_statistics.statistics`,
+                or differences of two of them if ``config.pairs``.
 
         Returns:
             ``[B, L]`` logits.
@@ -138,16 +149,15 @@ class StatisticsClassifier(Pretrained):
             self.ears = found
         return self.ears
 
-    @torch.no_grad()
-    def classify(self, audio: Audio) -> Tensor:
-        """Classify a whole recording; call in evaluation mode.
+    def stretches(self, audio: Audio) -> NDArray[np.float64]:
+        """Sum a whole recording up.
 
         Args:
-            audio: of any rate and length; a long one is summed up in overlapping stretches whose
-                log probabilities are averaged, but for those in which nothing is to be heard.
+            audio: of any rate and length.
 
         Returns:
-            ``[L]`` probabilities.
+            ``[W, size]``, one per stretch of up to ``config.seconds``. Stretches overlap; those in
+            which nothing is to be heard are left out.
 
         Raises:
             AudioError: fewer than 0.2 s of sound.
@@ -161,7 +171,40 @@ class StatisticsClassifier(Pretrained):
         # The first and the last frame of a course are loud, so something is left.
         parts = [course.part(start, start + longest) for start in starts]
         heard = [part for part in parts if loud_frames(part.levels).any()]
-        return self.classify_vectors(np.stack([statistics(part) for part in heard]))
+        return np.stack([statistics(part) for part in heard])
+
+    def classify(self, audio: Audio) -> Tensor:
+        """Classify a whole recording by itself; call in evaluation mode.
+
+        Args:
+            audio: of any rate and length; the log probabilities of its stretches are averaged.
+
+        Returns:
+            ``[L]`` probabilities.
+
+        Raises:
+            ValueError: ``config.pairs``, so that there is nothing to be said of one recording.
+            AudioError: fewer than 0.2 s of sound.
+            MissingExtraError: faster-whisper is needed and not installed.
+            CheckpointError: the recogniser found is another one than in training.
+        """
+        if self.config.pairs:
+            raise ValueError("this classifier compares two recordings; see classify_change")
+        return self.classify_vectors(self.stretches(audio))
+
+    def classify_change(
+        self, before: NDArray[np.floating[Any]], after: NDArray[np.floating[Any]]
+    ) -> Tensor:
+        """Classify what an edit changed, if ``config.pairs``; call in evaluation mode.
+
+        Args:
+            before: :meth:`stretches` of the recording before the edit ``[W, size]``.
+            after: those of the edit ``[V, size]``; it may be longer or shorter.
+
+        Returns:
+            ``[L]`` probabilities.
+        """
+        return self.classify_vectors((after.mean(0) - before.mean(0))[None])
 
     @torch.no_grad()
     def scan(self, audio: Audio, hop: float) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,10 @@ from stepaudio.evaluation.registry import MetricSettings
 #: Hears a style in everything that has any sound.
 EVERYTHING = YesJudge(("whisper",), floor=-2.0)
 
+#: Hear what was asked for in what was edited: once at least, or more than once.
+EDITED = YesJudge(("happy",), floor=0.05)
+OFTEN = YesJudge(("happy",), floor=0.25)
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -125,6 +129,43 @@ def test_a_model_that_cannot_edit_misses_its_targets(
         assert (figures[name]["value"], figures[name]["met"]) == (-1.0, False)
     assert figures["errors_added"]["missing"] == "not on this machine"
     assert said["targets"] == {"met": 0, "missed": 5, "unknown": 0}
+
+
+def test_two_judges_hear_the_same_edits(
+    model: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(card, "load_system", lambda *_, **__: FakeSystem())
+    arguments = ["eval", "card", "m.jsonl", "-o", "nano.json", "--model", model, "--speech"]
+    arguments += ["books", "--limit", "1", "--device", "cpu", "--only", "emotion"]
+    arguments += ["--judge", f"emotion=python:{__name__}:EDITED"]
+    alone = told(*arguments)
+    both = told(*arguments, "--force", "--judge", f"emotion_pairs=python:{__name__}:OFTEN")
+    before, after = (
+        {one["name"]: one for one in said["sections"]["emotion"]["figures"]}
+        for said in (alone, both)
+    )
+    for name in ("first", "gain", "gain_codec", "last", "later"):
+        assert before[name] == after[name]
+        assert before[f"pairs_{name}"]["missing"] == "none was asked for"
+    assert alone["missing"]["judge of emotion_pairs"] == "none was asked for"
+    assert "judge of emotion_pairs" not in both["missing"]
+    assert (after["first"]["value"], after["later"]["value"]) == (1.0, 0.0)
+    shown = {name: after[f"pairs_{name}"]["value"] for name in ("first", "gain", "last", "later")}
+    assert shown == {"first": 0.0, "gain": 0.0, "last": 1.0, "later": 1.0}
+    assert set(both["judges"]) == {"emotion", "emotion_pairs"}
+    second = both["sections"]["emotion"]["second"]
+    assert second["judge"] == "emotion_pairs"
+    assert second["steps"]["iter3"]["corrected"]["value"] == 1.0
+    # Each keeps its own answers, and each is given the recording before the edit.
+    kept = Path("card/runs/emotion/measured")
+    folders = {path.name for path in kept.iterdir()}
+    assert {"judge-emotion", "judge-emotion_pairs"} <= folders
+    assert all(sample.source is not None for sample in OFTEN.asked)
+    page = Path("nano.md").read_text("utf-8")
+    assert page.count("| **accuracy, %** |") == 2
+    asked = len(OFTEN.asked)
+    told(*arguments, "--force", "--judge", f"emotion_pairs=python:{__name__}:OFTEN")
+    assert len(OFTEN.asked) == asked
 
 
 def test_it_goes_on_where_it_stopped(model: str, here: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from stepaudio.evaluation.benchmark_data import Row
 from stepaudio.evaluation.bootstrap import Interval
 from stepaudio.evaluation.card_figures import TARGETS, Figure, Target
-from stepaudio.evaluation.card_measures import Context, by_label, within_nominal
+from stepaudio.evaluation.card_measures import PAIRS, Context, by_label, within_nominal
 from stepaudio.evaluation.card_numbers import Measured
 from stepaudio.evaluation.card_sections import EMOTIONS, SECTIONS, STYLES
 from stepaudio.evaluation.card_slices import by_group, groups
@@ -32,6 +32,7 @@ class Bench:
         self.rows: list[Row] = []
         self.items: list[Item] = []
         self.scored: list[Scored] = []
+        self.second: list[Scored] = []
 
     def row(self, speaker: str, task: str = "speed", label: str = "faster") -> str:
         name = f"{len(self.rows)}"
@@ -47,13 +48,19 @@ class Bench:
             Scored(row, step, of.task, of.label, "en", of.speaker, True, answer, named)
         )
 
+    def heard_again(self, row: str, step: str, answer: str) -> None:
+        """By the judge that compares with the recording."""
+        (of,) = (one for one in self.rows if one.id == row)
+        self.second.append(Scored(row, step, PAIRS, of.label, "en", of.speaker, True, answer))
+
     def failed(self, row: str, step: str) -> None:
         (of,) = (one for one in self.rows if one.id == row)
         self.items.append(Item(row, step, None, 0, error="EditError: no"))
         self.scored.append(Scored(row, step, of.task, of.label, "en", of.speaker, False))
 
     def measured(self) -> Measured:
-        return Measured(self.rows, self.items, self.scored, self.instruments, seed=0)
+        second = {PAIRS: self.second}
+        return Measured(self.rows, self.items, self.scored, self.instruments, 0, second)
 
 
 def spoken(errors: float, left_out: float = 0.0) -> dict[str, float]:
@@ -145,6 +152,43 @@ def test_emotion_gains_over_the_recording_and_the_resynthesis() -> None:
     assert told["errors_added"] == (4 - 1) / 6
     assert told["similarity_change"] == pytest.approx(-0.3)
     assert told["ended"] == 1.0
+
+
+def test_a_second_judge_tells_the_same_figures_and_changes_none() -> None:
+    bench = Bench("judge of emotion", f"judge of {PAIRS}")
+    # The first judge never hears anything; the other hears Ann's edits, and Bob's after the third.
+    heard = {"a": ("natural", "natural", "sad", "sad"), "b": ("natural", "sad", "happy", "sad")}
+    for speaker, answers in heard.items():
+        row = bench.row(speaker, "emotion", "sad")
+        for step, answer in zip(("iter0", "resynth", "iter1", "iter3"), answers, strict=True):
+            bench.made(row, step, "natural")
+            bench.heard_again(row, step, answer)
+    found = SECTIONS["emotion"].figures(bench.measured(), CONTEXT)
+    told = {one.name: one.interval.value for one in found}
+    names = ("first", "gain", "gain_codec", "last", "later")
+    assert [told[name] for name in names] == [0.0] * 5
+    assert [told[f"pairs_{name}"] for name in names] == [0.5, 0.5, 0.0, 1.0, 0.5]
+    for name in ("gain", "last", "later"):
+        assert TARGETS[f"emotion.pairs_{name}"] == TARGETS[f"emotion.{name}"]
+    voices = [voice("a", "f"), voice("b", "m")]
+    emotion = SECTIONS["emotion"].figures
+    parts = by_group("emotion", bench.measured(), CONTEXT, emotion, voices)
+    gains = {
+        name: next(one["value"] for one in of["figures"] if one["name"] == "pairs_gain")
+        for name, of in parts.items()
+    }
+    assert gains == {"gender f": 1.0, "gender m": 0.0}
+
+
+def test_nobody_hears_for_a_second_judge_that_is_not_there() -> None:
+    bench = Bench("judge of emotion")
+    row = bench.row("a", "emotion", "sad")
+    for step in ("iter0", "resynth", "iter1", "iter3"):
+        bench.made(row, step, "sad")
+    found = {one.name: one for one in SECTIONS["emotion"].figures(bench.measured(), CONTEXT)}
+    assert found["last"].interval.value == 1.0
+    plain = found["pairs_last"].plain("emotion", {f"judge of {PAIRS}": "none was asked for"})
+    assert (plain["value"], plain["met"], plain["missing"]) == (None, None, "none was asked for")
 
 
 def test_styles_each_by_itself() -> None:

@@ -88,6 +88,31 @@ def test_the_page() -> None:
     assert page.endswith("\n")
 
 
+def test_a_second_judge_has_a_table_of_its_own() -> None:
+    def step(value: float, joint: float) -> dict[str, Any]:
+        told = {"corrected": {"value": value, "low": None}, "off_list": 0, "unanswered": 0}
+        return {
+            **told,
+            "joint": {"value": joint, "low": None},
+            "metrics": {},
+            "rows": 4,
+            "failed": 0,
+        }
+
+    resynthesis = CARD["sections"]["resynth"]
+    judged = {"task": "emotion", "steps": {"iter0": step(0.25, 0.2), "iter1": step(0.5, 0.4)}}
+    second = {"judge": "emotion_pairs", "steps": {"iter0": step(0, 0), "iter1": step(0.75, 0.6)}}
+    names = {name: {"name": f"by {name}", "version": "1"} for name in ("emotion", "emotion_pairs")}
+    section = {**resynthesis, **judged, "second": second}
+    page = card_markdown({**CARD, "sections": {"emotion": section}, "judges": names})
+    first, _, after = page.partition("By the judge of emotion_pairs:")
+    assert "| **accuracy, %** | 25.0 | 50.0 |" in first
+    assert "| **accuracy, %** | 0.0 | 75.0 |" in after
+    assert "| **joint success, %** | 0.0 | 60.0 |" in after
+    assert "- judge of emotion_pairs: by emotion_pairs (1)" in after
+    assert "By the judge of" not in card_markdown(CARD)
+
+
 def test_files_without_judges_have_no_pictures(tmp_path: Path) -> None:
     output = tmp_path / "out" / "nano.json"
     written = write_card(output, CARD)

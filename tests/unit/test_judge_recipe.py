@@ -11,6 +11,7 @@ import soundfile
 import torch
 
 from recipes.judges.clips import Clip, ClipBank, fold_speakers, read_clips
+from recipes.judges.pairs import differences, questions
 from recipes.judges.train import train_judge
 from recipes.judges.train_emotion import LABELS, main
 from recipes.judges.train_statistics import vary
@@ -155,3 +156,87 @@ def test_held_out_actors_are_not_trained_on(
     train_judge(clips, config, tmp_path / "out", minutes=0.0005, folds=2, batch=4)
     parts = fold_speakers(clips, 2)
     assert set(seen) == {frozenset(parts[0]), frozenset(parts[1]), frozenset()}
+
+
+def take(speaker: str, label: str, text_id: str = "") -> Clip:
+    return Clip(f"{speaker}{label}{text_id}", label, speaker, "tones/f", text_id)
+
+
+TAKES = [
+    take("ann", "natural", "1"),
+    take("ann", "natural", "2"),
+    take("ann", "happy", "2"),
+    take("bob", "natural", "1"),
+    take("bob", "natural", "2"),
+    take("bob", "natural", "3"),
+    take("bob", "sad", "9"),
+    take("cy", "natural", "1"),
+    take("cy", "happy", "1"),
+]
+
+
+def test_questions_are_about_one_person_and_if_possible_one_sentence() -> None:
+    asked = {after: before for before, after in questions(TAKES)}
+    # Cy has one natural take, which says nothing of how natural takes differ.
+    assert set(asked) == set(range(7))
+    assert (asked[0], asked[1], asked[2]) == (1, 0, 1)
+    assert asked[6] in (3, 4, 5)
+    for after, before in asked.items():
+        assert after != before
+        assert TAKES[before].speaker == TAKES[after].speaker
+        assert TAKES[before].label == "natural"
+
+
+def test_differences_are_learnt_from_natural_takes_and_from_other_microphones() -> None:
+    # The hundreds tell who speaks, the tens which take it is, the ones which version.
+    vectors = [
+        np.array([[100.0 * ord(clip.speaker[0]) + 10 * number + version] for version in (0, 1)])
+        for number, clip in enumerate(TAKES)
+    ]
+    clips, rows = differences(TAKES, vectors)
+    assert {clip.speaker for clip in clips} == {"ann", "bob"}
+    learnt = list(zip(clips, rows, strict=True))
+    assert [len(of) for _, of in learnt] == [4, 1] * 7
+    for (clip, of), (itself, version) in zip(learnt[::2], learnt[1::2], strict=True):
+        number = next(n for n, one in enumerate(TAKES) if one.path == clip.path)
+        assert clip.label == TAKES[number].label
+        # Within the person, never the take itself: what two versions differ by is less.
+        assert ((np.abs(of) > 5) & (np.abs(of) < 70)).all()
+        assert (itself.label, itself.path, abs(version.item())) == ("natural", clip.path, 1.0)
+    # Half of Ann's happy takes are held against the same sentence, ten apart.
+    happy = next(of for clip, of in learnt if clip.label == "happy")
+    assert (np.abs(happy[::2] - 10) <= 1).all()
+
+
+def test_the_recipe_leaves_a_judge_of_pairs(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib", reason="the confusion matrix is drawn with matplotlib")
+    # Growling is how these actors speak; squeaking is angry.
+    text = manifest.read_text("utf-8").replace('"sad"', '"neutral"')
+    rows = [json.loads(line) for line in text.splitlines()]
+    acted = [row for row in rows if row["speaker"] in ("actor0", "actor1")]
+    others = [row for row in rows if row["speaker"] in ("actor2", "actor3")]
+    learn, test = tmp_path / "learn.jsonl", tmp_path / "test.jsonl"
+    for path, some in ((learn, acted), (test, others)):
+        path.write_text("".join(json.dumps(row) + "\n" for row in some), encoding="utf-8")
+    out = tmp_path / "out"
+    arguments = [str(learn), "-o", str(out), "--sets", "tones", "--folds", "2", "--debug"]
+    arguments += ["--whisper", "", "--pairs", "--test-sets", "tones"]
+    main([*arguments, "--test", str(test)])
+    judge = ClassifierJudge.from_pretrained(out / "model")
+    assert judge.confusion.total == 8
+    low, high = (Audio.load(tmp_path / f"2{name}0.wav") for name in ("sad", "angry"))
+    raised, same = judge.judge([Sample("a", high, source=low), Sample("b", high, source=high)])
+    assert (raised.answer, same.answer) == ("angry", "natural")
+    card = json.loads((out / "judge.json").read_text("utf-8"))
+    assert "against a natural one of the same speaker" in card["settings"]
+    assert (card["strangers"]["recordings"], card["strangers"]["speakers"]) == (8, 2)
+    assert card["strangers"]["accuracy"]["value"] > 0.6
+    page = (out / "judge.md").read_text("utf-8")
+    assert "Other people, of tones: " in page
+    assert page.count("\n| angry | ") == 2
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main([*arguments, "--test", str(learn)])
+    assert "people of the training: actor0, actor1" in capsys.readouterr().err

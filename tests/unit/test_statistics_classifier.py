@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from stepaudio.audio import Audio
-from stepaudio.errors import AudioError, CheckpointError
+from stepaudio.errors import AudioError, CheckpointError, JudgeError
 from stepaudio.evaluation import statistics_classifier
 from stepaudio.evaluation.classifier_judge import ClassifierJudge
 from stepaudio.evaluation.confusion import Confusion
@@ -148,3 +149,80 @@ def test_the_judge_takes_either_network(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(statistics_classifier, "WhisperRecognizer", lambda size: Ears("sha256:bb"))
     with pytest.raises(CheckpointError, match="trained with Whisper fake sha256:aa, but sha256:bb"):
         ClassifierJudge.from_pretrained(tmp_path)
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> ClassifierJudge:
+    """A judge of pairs to which a higher pitch is the first label and a lower one the other."""
+    model = StatisticsClassifier(StatisticsConfig.debug(("up", "down"), pairs=True))
+    with torch.no_grad():
+        for weights in (model.hidden, model.out):
+            weights.weight.zero_()
+            weights.bias.zero_()
+        model.deviation[152] = 12.0  # an octave of the median pitch
+        model.hidden.weight[0, 152], model.hidden.weight[1, 152] = 1.0, -1.0
+        model.out.weight[0, 0], model.out.weight[1, 1] = 5.0, 5.0
+    model.save_pretrained(tmp_path)
+    Confusion.of(("up", "down"), [("up", "up")], speakers=["x"]).save(tmp_path)
+    return ClassifierJudge.from_pretrained(tmp_path)
+
+
+def test_a_judge_of_pairs_hears_the_change_and_not_the_voice(
+    pairs: ClassifierJudge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert pairs.model.name.startswith("stepaudio/statistics-classifier-of-pairs/")
+    low, high = voice(120), voice(240)
+    listened: list[int] = []
+
+    def spy(audio: Audio, *given: object) -> object:
+        listened.append(id(audio))
+        return course_of(audio, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(statistics_classifier, "course_of", spy)
+    verdicts = pairs.judge([
+        Sample("raised", high, source=low),
+        Sample("lowered", voice(60), source=low),
+        Sample("back", low, source=high),
+        Sample("left alone", low, source=low),
+    ])  # fmt: skip
+    assert [verdict.answer for verdict in verdicts[:3]] == ["up", "down", "down"]
+    assert (verdicts[0].scores or {})["up"] > 0.9
+    # What was not changed is told by nothing but the biases, whoever speaks.
+    assert (verdicts[3].scores or {})["up"] == pytest.approx(0.5)
+    assert len(listened) == len(set(listened)) == 3
+
+
+def test_a_change_of_recordings_of_other_lengths(pairs: ClassifierJudge) -> None:
+    classifier = pairs.classifier
+    assert isinstance(classifier, StatisticsClassifier)
+    before, after = classifier.stretches(voice(120, 11.0)), classifier.stretches(voice(240, 3.0))
+    assert (len(before), len(after)) == (4, 1)
+    told = classifier.classify_change(before, after)
+    wanted = classifier.classify_vectors((after[0] - before.mean(0))[None])
+    assert told.tolist() == wanted.tolist()
+    assert int(told.argmax()) == 0
+
+
+def test_nothing_is_said_of_a_recording_with_nothing_before_it(pairs: ClassifierJudge) -> None:
+    alone = [Sample("with", voice(200), source=voice(150)), Sample("lonely", voice(200))]
+    with pytest.raises(JudgeError, match=r"\['lonely'\] have no source"):
+        pairs.judge(alone)
+    with pytest.raises(ValueError, match="compares two recordings"):
+        pairs.classifier.classify(voice(200))
+
+
+def test_a_judge_from_before_there_were_pairs_is_what_it_was(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = StatisticsClassifier(StatisticsConfig.debug()).eval()
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text("utf-8"))
+    assert config.pop("pairs") is False
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    Confusion.of(("one", "other"), [("one", "one")], speakers=["x"]).save(tmp_path)
+    judge = ClassifierJudge.from_pretrained(tmp_path)
+    assert judge.model.name.startswith("stepaudio/statistics-classifier/")
+    # Its source is nothing to it.
+    for source in (None, voice(90)):
+        (verdict,) = judge.judge([Sample("s", voice(200), source=source)])
+        assert verdict.scores is not None
+        assert list(verdict.scores.values()) == model.classify(voice(200)).tolist()
