@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import describe, load, memory_megabytes, seconds
-from stage_work import voice_like
+from stage_work import voice_like, writing
 
 from stepaudio import Edit, EditPipeline
 from stepaudio.evaluation.systems import model_name
@@ -118,7 +118,7 @@ def cold_start(clip: float, repeats: int) -> dict[str, Any]:
 
 def child(clip: float) -> None:
     """What :func:`cold_start` runs in a process of its own."""
-    pipeline = EditPipeline.from_pretrained(device="cpu")
+    pipeline = writing(EditPipeline.from_pretrained(device="cpu"))
     ready = time.time()
     pipeline.edit(voice_like(clip), EDIT, seed=SEED, **HOW)
     memory = memory_megabytes()
@@ -138,7 +138,7 @@ def main() -> None:
         child(args.clip)
         return
     busy = load()
-    pipeline = EditPipeline.from_pretrained(device="cpu")
+    pipeline = writing(EditPipeline.from_pretrained(device="cpu"))
     single = once(pipeline)
     report = {
         **describe(SEED),

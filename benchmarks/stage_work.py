@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from machine import seconds
 from models import Model
 from torch import Tensor, nn
 
-from stepaudio import Audio, Edit
+from stepaudio import Audio, Edit, EditPipeline
 from stepaudio.offload import resident_bytes
 from stepaudio.prompts import encode_edit_prompt
 from stepaudio.tokenizers.dual import DualCodebookTokenizer
@@ -21,7 +21,7 @@ from stepaudio.tokenizers.preprocess import prepare_for_tokens
 from stepaudio.types import SamplingParams, SpeechTokens, TokenSpec, VoicePrompt
 from stepaudio.voice import make_voice
 
-__all__ = ["STAGES", "Work", "flow_work", "vocoder_work", "voice_like", "work_of"]
+__all__ = ["STAGES", "Work", "flow_work", "vocoder_work", "voice_like", "work_of", "writing"]
 
 STAGES = (
     "preprocessing",
@@ -64,6 +64,11 @@ def voice_like(length: float) -> Audio:
     phase = 2 * torch.pi * torch.cumsum(120 + 20 * torch.sin(2 * torch.pi * 0.7 * times), 0) / 24000
     buzz = sum(torch.sin(k * phase) / k for k in range(1, 20))
     return Audio(0.2 * buzz * (0.6 + 0.4 * torch.sin(2 * torch.pi * 4 * times)), 24000)
+
+
+def writing(pipeline: EditPipeline) -> EditPipeline:
+    """The same, but emotions and styles are written by the language model, as others' edits are."""
+    return EditPipeline(pipeline.parts, defaults=replace(pipeline.defaults, manners={}))
 
 
 def work_of(stage: str, model: Model, length: float, batch: int, tokens: int) -> Work:

@@ -21,6 +21,7 @@ from statistics import median
 from typing import Any
 
 import machine
+from stage_work import writing
 
 from stepaudio import Audio, Edit, EditPipeline
 from stepaudio.evaluation.systems import model_name
@@ -72,7 +73,7 @@ def agreed(store: TrustStore, voice: Audio, pipe: EditPipeline) -> ConsentRecord
 def measure(recording: Path, folder: Path, count: int) -> dict[str, float]:
     """Seconds of each thing."""
     sound = Audio.load(recording)
-    pipe = EditPipeline.from_pretrained(device="cpu")
+    pipe = writing(EditPipeline.from_pretrained(device="cpu"))
     bare = EditPipeline(pipe.parts, defaults=pipe.defaults, watermarker=None)
     result = pipe.edit(sound, EDIT, text=WORDS, seed=SEED)
     assert result.provenance is not None

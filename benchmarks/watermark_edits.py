@@ -17,6 +17,7 @@ from typing import Any
 
 from distortions import RATE, opus
 from machine import describe
+from stage_work import writing
 from watermark import SEED, as_audio, recordings
 
 from stepaudio import Edit, EditPipeline, EditResult
@@ -52,18 +53,23 @@ def main() -> None:
     parser.add_argument("-o", "--out")
     parser.add_argument("--count", type=int, default=20)
     args = parser.parse_args()
-    pipeline = EditPipeline.from_pretrained(device="cpu")
-    marker = DEFAULT_WATERMARKER
-    first_edits, second_edits, shares = [], [], []
+    nano, marker = EditPipeline.from_pretrained(device="cpu"), DEFAULT_WATERMARKER
+    pipeline = writing(nano)
+    found: dict[str, list[dict[str, Any]]] = {}
+    shares = []
     for _, sound in zip(range(args.count), recordings(args.folders, 3.0), strict=False):
-        once = pipeline.edit(as_audio(sound), EDIT, text=WORDS, seed=SEED)
-        again = pipeline.edit(once.audio, EDIT, text=WORDS, seed=SEED + 1)
-        first_edits.append(reads(marker, once, SEED))
-        second_edits.append(reads(marker, again, SEED + 1))
-        start = time.perf_counter()
-        marker.embed(once.audio, 0)
-        shares.append((time.perf_counter() - start) / once.seconds_spent)
-        print(first_edits[-1], second_edits[-1], shares[-1], file=sys.stderr, flush=True)
+        # Spoken anew, and changed in the recording, where one mark comes over the other.
+        for kind, pipe in (("", pipeline), ("changed_", nano)):
+            once = pipe.edit(as_audio(sound), EDIT, text=WORDS, seed=SEED)
+            again = pipe.edit(once.audio, EDIT, text=WORDS, seed=SEED + 1)
+            for name, result, seed in (("first", once, SEED), ("second", again, SEED + 1)):
+                row = reads(marker, result, seed)
+                found.setdefault(f"{kind}{name}_edit", []).append(row)
+                print(f"{kind}{name}", row, file=sys.stderr, flush=True)
+            if pipe is pipeline:
+                start = time.perf_counter()
+                marker.embed(once.audio, 0)
+                shares.append((time.perf_counter() - start) / once.seconds_spent)
     # The mark of the first edit alone, after its sound was encoded and spoken anew, unmarked.
     silent = EditPipeline(pipeline.parts, defaults=pipeline.defaults, watermarker=None)
     sounds = recordings(args.folders, 3.0)
@@ -75,10 +81,9 @@ def main() -> None:
         **describe(SEED),
         "model": model_name(None),
         "scheme": marker.name,
-        "edits": len(first_edits),
+        "edits": len(shares),
         "share_of_an_edit": round(sorted(shares)[len(shares) // 2], 4),
-        "first_edit": first_edits,
-        "second_edit": second_edits,
+        **found,
         "scores_left_by_resynthesis": [round(score, 2) for score in left],
     }
     text = json.dumps(report, indent=2)

@@ -21,9 +21,10 @@ from stepaudio.edits import Edit
 from stepaudio.errors import EditError
 from stepaudio.offload import working
 from stepaudio.pipeline_base import Pipeline
-from stepaudio.recording_edits import edit_recording
+from stepaudio.recording_edits import MANNER_EDITS, edit_recording
 from stepaudio.redraw import write_edits
 from stepaudio.result import EditResult, Run
+from stepaudio.safety.watermark import mark
 from stepaudio.seeds import derive_seed
 from stepaudio.sound_places import SoundStretch, sound_stretch
 from stepaudio.spans import Cut, find_cut, splice
@@ -112,7 +113,8 @@ class EditPasses(Pipeline):
         found = [self._cut_out(job, span, run) for job, span in zip(jobs, each, strict=True)]
         cuts, jobs = [cut for cut, _ in found], [job for _, job in found]
         count = len(jobs)
-        now, entered, ended = list(jobs), [0] * count, [False] * count
+        now = [self._in_pass(job, 0) for job in jobs]
+        entered, ended = [0] * count, [False] * count
         results: dict[int, EditResult] = {}
         for number in range(max(job.edit.passes for job in jobs)):
             live = [i for i in range(count) if number < jobs[i].edit.passes]
@@ -122,12 +124,13 @@ class EditPasses(Pipeline):
                 ended[i] |= result.stop_reason == "length"
                 results[i] = result
                 now[i] = replace(
-                    jobs[i],
+                    self._in_pass(jobs[i], number + 1),
                     name=f"{jobs[i].name} after pass {number + 1}",
                     audio=result.audio,
                     text=result.text,
                     seed=pass_seed(jobs[i].seed, number + 1),
                 )
+        results = {i: self._marked(result, jobs[i]) for i, result in results.items()}
         for i, cut in enumerate(cuts):
             if cut is None:
                 continue
@@ -222,20 +225,29 @@ class EditPasses(Pipeline):
             done[i] if i in done else self._change(job, settings, run) for i, job in enumerate(jobs)
         ]
 
+    def _in_pass(self, job: Job, number: int) -> Job:
+        """The job of one pass: another voice speaks what the last change of a recording leaves."""
+        if number == job.edit.passes - 1 or not self._is_on_recording(job):
+            return job
+        return replace(job, voice=None)
+
     def _is_on_recording(self, job: Job) -> bool:
         """Whether the recording itself is changed, and nothing is written anew."""
-        return job.edit.kind in self.defaults.on_recording
+        return self.defaults.changes_recording(job.edit)
 
     def _is_spoken(self, job: Job) -> bool:
         """Whether the decoder speaks the result."""
         return job.voice is not None or not self._is_on_recording(job)
 
     def _change(self, job: Job, settings: Settings, run: Run) -> tuple[EditResult, int]:
-        """The recording itself, changed, and spoken again only where a voice is asked for.
-
-        Otherwise nothing in it is synthetic, so nothing is marked.
-        """
-        audio = edit_recording(job.audio, job.edit, self.defaults.speeds)
+        """The recording itself, changed, and spoken again only where a voice is asked for."""
+        audio = edit_recording(
+            job.audio,
+            job.edit,
+            lengths=self.defaults.speeds,
+            manners=self.defaults.manners,
+            seed=job.seed,
+        )
         with run.stage("tokenize", 1), working(self.parts.tokenizer):
             before, after = self._codes([job.audio, audio])
         mark = None
@@ -255,6 +267,19 @@ class EditPasses(Pipeline):
             watermark=mark,
         )
         return result, before.num_units
+
+    def _marked(self, result: EditResult, job: Job) -> EditResult:
+        """The result with a mark if it says something in another manner than the speaker did.
+
+        What the decoder spoke has its mark already; less noise or silence, or another tempo, is no
+        more than a recording can lose anywhere. The passes of an edit are marked once, after all.
+        """
+        if self._is_spoken(job) or job.edit.kind not in MANNER_EDITS:
+            return result
+        sound, rate = result.audio.samples, result.audio.sample_rate
+        pieces = list(mark([sound], self.watermarker, result.seed, rate))
+        audio = Audio(torch.cat(pieces), rate)
+        return replace(result, audio=audio, watermark=self._note(result.seed))
 
     def _write(
         self, jobs: Sequence[Job], settings: Settings, run: Run
@@ -349,11 +374,12 @@ class EditPasses(Pipeline):
     def _chunks(self, job: Job, settings: Settings, run: Run) -> Generator[Audio, None, EditResult]:
         """All passes of one edit, the last one spoken while it is written."""
         first, entered, cut = job, 0, False
+        job = self._in_pass(first, 0)
         for number in range(job.edit.passes - 1):
             ((before, units),) = self._pass([job], settings, run)
             entered, cut = entered or units, cut or before.stop_reason == "length"
             job = replace(
-                first,
+                self._in_pass(first, number + 1),
                 name=f"{first.name} after pass {number + 1}",
                 audio=before.audio,
                 text=before.text,
@@ -361,9 +387,13 @@ class EditPasses(Pipeline):
             )
         if self._is_on_recording(job):
             ((result, units),) = self._pass([job], settings, run)
+            result = self._marked(result, job)
             yield result.audio
             return replace(
-                result, timings=run.share(1), length_ratio=result.tokens.num_units / units
+                result,
+                seed=first.seed,
+                timings=run.share(1),
+                length_ratio=result.tokens.num_units / (entered or units),
             )
         (ready,), _ = self._prepare([job], settings, run, in_parts=False)
         (row,) = ready.rows

@@ -23,6 +23,7 @@ from stepaudio.decoder.griffin_lim import GriffinLim
 from stepaudio.decoder.hift import HiFTVocoder
 from stepaudio.decoder.istft import ISTFTVocoder
 from stepaudio.decoder.speaker import CAMPPlus
+from stepaudio.edits import EDIT_KINDS, Edit
 from stepaudio.errors import CheckpointError, OutputExistsError, SpecMismatchError
 from stepaudio.hub import Pretrained, config_from_dict, read_json, write_atomic
 from stepaudio.interfaces import (
@@ -35,8 +36,9 @@ from stepaudio.interfaces import (
 )
 from stepaudio.lm.quantize import Bits
 from stepaudio.lm.step1 import Step1LM
+from stepaudio.manner import Manner
 from stepaudio.prompts import Layout
-from stepaudio.recording_edits import RECORDING_EDITS, SPEED_LABELS
+from stepaudio.recording_edits import MANNER_EDITS, RECORDING_EDITS, SPEED_LABELS
 from stepaudio.tokenizers.dual import DualCodebookTokenizer
 from stepaudio.tokenizers.text import EOT, SentencePieceText
 from stepaudio.types import MelSpec, SamplingParams, TokenSpec
@@ -142,6 +144,9 @@ class Defaults:
         on_recording: kinds of edits that are made on the recording itself, by
             :func:`~stepaudio.recording_edits.edit_recording`, instead of being written anew: they
             lose no word. Another voice then speaks the codes of what comes out.
+        manners: how an emotion or a style that is made on the recording changes it, by the label of
+            the prompt, such as ``{"child": Manner(pitch=5, formants=1.16)}``; labels that are not
+            named are written anew.
     """
 
     sampling: SamplingParams = field(default_factory=lambda: SamplingParams(max_new_tokens=8192))
@@ -157,6 +162,7 @@ class Defaults:
     guidance_edit: Mapping[str, float] = field(default_factory=dict)
     guidance_text: float = 0.0
     on_recording: tuple[str, ...] = ()
+    manners: Mapping[str, Manner] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, value in [
@@ -182,11 +188,22 @@ class Defaults:
                 f"only {sorted(RECORDING_EDITS)} can be done on the recording itself, "
                 f"not {sorted(unknown)}"
             )
+        labels = {label for kind in MANNER_EDITS for label in EDIT_KINDS[kind].labels}
+        if unknown := set(self.manners) - labels:
+            raise ValueError(
+                f"manners are for labels of {' or '.join(MANNER_EDITS)}, not {sorted(unknown)}"
+            )
         if "speed" in self.on_recording and (missing := set(SPEED_LABELS) - set(self.speeds)):
             raise ValueError(
                 f"to change the tempo of the recording itself, speeds must also say how long "
                 f"{', '.join(sorted(missing))} makes it"
             )
+
+    def changes_recording(self, edit: Edit) -> bool:
+        """Whether an edit is made on the recording itself, and nothing is written anew."""
+        if edit.kind not in self.on_recording:
+            return False
+        return edit.kind not in MANNER_EDITS or edit.published_label in self.manners
 
 
 def check_fit(parts: Parts) -> None:

@@ -246,7 +246,7 @@ class EditPipeline(EditPasses):
         voice = None if voice is None else self._checked(voice)
         recording = self._load(audio)
         allowed = self._permit(policy, consent, recording, voice)
-        own = fixed_prompt and voice is None and edit.kind not in self.defaults.on_recording
+        own = fixed_prompt and voice is None and not self.defaults.changes_recording(edit)
         if own:
             voice = self.voice_prompt(recording)
         first = choose_seeds(seed, generator, 1)[0]

@@ -133,7 +133,8 @@ class Pipeline:
             local_files_only: do not use the network.
             tokenizer: recordings to codes.
             text: prompts to ids.
-            lm: ids to ids.
+            lm: ids to ids. It shall be heard, so it writes emotions and styles even where the model
+                makes them on the recording itself (``Defaults.manners``).
             flow: codes to mel.
             vocoder: mel to sound.
             speaker: recordings to a description of the voice.
@@ -167,9 +168,10 @@ class Pipeline:
             vocoder=vocoder,
             speaker=speaker,
         )
+        defaults = load_defaults(folder)
         pipeline = cls(
             parts,
-            defaults=load_defaults(folder),
+            defaults=defaults if lm is None else replace(defaults, manners={}),
             name=short_name(name),
             watermarker=watermarker,
         )

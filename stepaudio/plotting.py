@@ -1,8 +1,4 @@
-"""Recordings as a picture, side by side: spectrogram, pitch and codes.
-
-The pitch is estimated by normalised autocorrelation (Boersma 1993): good enough to see a melody,
-not meant for measurements.
-"""
+"""Recordings as a picture, side by side: spectrogram, pitch and codes."""
 
 from __future__ import annotations
 
@@ -21,28 +17,27 @@ from torch import Tensor
 from stepaudio.audio import Audio
 from stepaudio.errors import AudioError, MissingExtraError
 from stepaudio.hub import write_atomic
+from stepaudio.pitch_track import (
+    HIGHEST_HZ,
+    LOWEST_HZ,
+    TRACK_HOP,
+    TRACK_RATE,
+    TRACK_WINDOW,
+    centred_frames,
+    track_pitch,
+)
 from stepaudio.types import SpeechTokens
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["PICTURE_SUFFIXES", "Panel", "draw_picture", "require_matplotlib", "track_pitch"]
+__all__ = ["PICTURE_SUFFIXES", "Panel", "draw_picture", "require_matplotlib"]
 
 #: What :func:`draw_picture` writes.
 PICTURE_SUFFIXES = (".png", ".svg", ".pdf")
 
-_RATE = 16000
-_WINDOW = 1024
-_HOP = 160
 # A picture has no room for more columns; a longer recording gets a larger hop.
 _MOST_FRAMES = 3000
-# Above the hum of either mains frequency.
-_LOWEST_HZ, _HIGHEST_HZ = 65.0, 500.0
-# Voiced: this periodic, and at most so much quieter than the loudest frame.
-_PERIODICITY = 0.5
-_QUIET_DB = 35.0
-# How much a candidate must gain to be preferred over one an octave above it.
-_OCTAVE_COST = 0.03
 _DYNAMICS_DB = 70.0
 # Steps of this share of the colour circle tell neighbouring codes apart.
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -75,43 +70,6 @@ def require_matplotlib() -> None:
         raise MissingExtraError(
             "pictures need matplotlib; install it with: pip install 'stepaudio[plot]'"
         ) from error
-
-
-def track_pitch(audio: Audio, *, hop: int = _HOP) -> Tensor:
-    """Fundamental frequency.
-
-    Args:
-        audio: a recording of any rate.
-        hop: distance of the frames in samples at 16 kHz.
-
-    Returns:
-        ``[T]`` Hz between 65 and 500, NaN where there is no voice; frame ``t`` is centred at
-        ``t * hop / 16000`` s and ``T = S // hop + 1`` for ``S`` samples at 16 kHz.
-    """
-    frames = _frames(audio, hop)
-    frames = frames - frames.mean(-1, keepdim=True)
-    window = torch.hann_window(_WINDOW, dtype=frames.dtype)
-    shortest, longest = int(_RATE / _HIGHEST_HZ), math.ceil(_RATE / _LOWEST_HZ)
-    # Dividing by the window's own autocorrelation undoes its taper.
-    correlation = _autocorrelation(frames * window, longest + 2)
-    taper = _autocorrelation(window[None], longest + 2)
-    correlation = correlation / correlation[:, :1].clamp(min=1e-12) / (taper / taper[:, :1])
-
-    lags = torch.arange(shortest, longest + 1)
-    here = correlation[:, lags]
-    left, right = correlation[:, lags - 1], correlation[:, lags + 1]
-    is_peak = (here >= left) & (here > right)
-    score = here - _OCTAVE_COST * (lags / shortest).log2()
-    best = score.masked_fill(~is_peak, -1.0).argmax(-1, keepdim=True)
-    low, mid, high = (values.gather(1, best)[:, 0] for values in (left, here, right))
-    # A parabola through the peak and its neighbours finds the lag between two samples.
-    bend = (low - 2 * mid + high).clamp(max=-1e-9)
-    lag = lags[best[:, 0]] + 0.5 * (low - high) / bend
-
-    power = frames.square().mean(-1)
-    loud = 10 * torch.log10(power / power.max().clamp(min=1e-12) + 1e-12) > -_QUIET_DB
-    voiced = (mid > _PERIODICITY) & loud & is_peak.any(-1)
-    return torch.where(voiced, _RATE / lag, torch.full_like(lag, torch.nan)).float()
 
 
 def draw_picture(panels: Sequence[Panel], path: str | Path, *, force: bool = False) -> Path:
@@ -165,34 +123,21 @@ def draw_picture(panels: Sequence[Panel], path: str | Path, *, force: bool = Fal
         return write_atomic(path, lambda file: figure.savefig(file, dpi=110), force=force)
 
 
-def _frames(audio: Audio, hop: int) -> Tensor:
-    """``[T, _WINDOW]`` centred frames at 16 kHz, in double precision."""
-    samples = audio.resample(_RATE).samples.double()
-    half = _WINDOW // 2
-    return torch.nn.functional.pad(samples, (half, half)).unfold(0, _WINDOW, hop)
-
-
-def _autocorrelation(frames: Tensor, lags: int) -> Tensor:
-    """``[T, lags]``, by the power spectrum of zero-padded frames."""
-    spectrum = torch.fft.rfft(frames, 2 * _WINDOW)
-    power = spectrum.real.square() + spectrum.imag.square()
-    correlation: Tensor = torch.fft.irfft(power, 2 * _WINDOW)
-    return correlation[:, :lags]
-
-
 def _hop_for(audio: Audio) -> int:
-    return max(_HOP, math.ceil(audio.seconds * _RATE / _MOST_FRAMES))
+    return max(TRACK_HOP, math.ceil(audio.seconds * TRACK_RATE / _MOST_FRAMES))
 
 
 def _draw_spectrogram(axes: Axes, audio: Audio) -> None:
-    frames = _frames(audio, _hop_for(audio)) * torch.hann_window(_WINDOW, dtype=torch.float64)
+    frames = centred_frames(audio, _hop_for(audio)) * torch.hann_window(
+        TRACK_WINDOW, dtype=torch.float64
+    )
     level = 20 * torch.log10(torch.fft.rfft(frames).abs() + 1e-10).T.float()
     peak = float(level.max())
     axes.imshow(
         level.numpy(),
         origin="lower",
         aspect="auto",
-        extent=(0, audio.seconds, 0, _RATE / 2000),
+        extent=(0, audio.seconds, 0, TRACK_RATE / 2000),
         vmin=peak - _DYNAMICS_DB,
         vmax=peak,
         cmap="magma",
@@ -202,9 +147,9 @@ def _draw_spectrogram(axes: Axes, audio: Audio) -> None:
 def _draw_pitch(axes: Axes, audio: Audio) -> None:
     hop = _hop_for(audio)
     pitch = track_pitch(audio, hop=hop)
-    times = torch.arange(len(pitch)) * (hop / _RATE)
+    times = torch.arange(len(pitch)) * (hop / TRACK_RATE)
     axes.plot(times.numpy(), pitch.numpy(), ".", markersize=3, color="tab:blue")
-    axes.set_ylim(_LOWEST_HZ, _HIGHEST_HZ)
+    axes.set_ylim(LOWEST_HZ, HIGHEST_HZ)
     axes.set_yscale("log")
     axes.set_yticks([75, 100, 150, 200, 300, 400], ["75", "100", "150", "200", "300", "400"])
     axes.minorticks_off()

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from recipes.nano.data.voice_change import CHANGES
+from recipes.nano.manners import MANNERS
 from stepaudio.decoder.flow import TokenFlowDecoder
 from stepaudio.decoder.istft import ISTFTVocoder
 from stepaudio.decoder.speaker import CAMPPlus
@@ -73,7 +74,7 @@ PART_SECONDS = 8.0
 GUIDANCE_WORDS, GUIDANCE_EDIT = 0.5, {"exaggerated": 0.5}
 
 #: Away from letters in disorder: a quarter more of the words that shall be spoken are understood.
-GUIDANCE_TEXT = 1.0
+GUIDANCE_TEXT = 0.7
 
 #: What the codes cannot say, because they are relative to the recording's average: the vocal tract,
 #: and that a whisper has little below 500 Hz and higher formants.
@@ -106,7 +107,7 @@ def main() -> None:
         speeds={k.removeprefix("speed:"): 1 / c.rate for k, c in CHANGES.items() if "speed:" in k},
         timbres=TIMBRES, part_seconds=PART_SECONDS, guidance_words=GUIDANCE_WORDS,
         guidance_edit=GUIDANCE_EDIT, guidance_text=GUIDANCE_TEXT,
-        on_recording=tuple(RECORDING_EDITS),
+        on_recording=tuple(RECORDING_EDITS), manners=MANNERS,
     )  # fmt: skip
     save_parts(parts, out, defaults=defaults, force=True)
     for role in ("tokenizer", "lm", "flow", "vocoder", "speaker"):

@@ -35,7 +35,7 @@ from stepaudio.decoder.hift_source import draw_noise
 from stepaudio.decoder.istft import ISTFTConfig, ISTFTVocoder
 from stepaudio.decoder.mel import log_mel
 from stepaudio.interfaces import Vocoder
-from stepaudio.plotting import track_pitch
+from stepaudio.pitch_track import track_pitch
 
 __all__ = ["VARIANTS", "Variant", "main"]
 

@@ -16,7 +16,7 @@ from stepaudio.audio import Audio
 from stepaudio.evaluation.contracts import ModelId
 from stepaudio.evaluation.extras import need, package_version
 from stepaudio.evaluation.frames import HOP, RATE, signal
-from stepaudio.plotting import track_pitch
+from stepaudio.pitch_track import track_pitch
 
 __all__ = ["AutocorrelationPitch", "PitchTracker", "WorldPitch"]
 

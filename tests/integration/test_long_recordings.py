@@ -14,9 +14,17 @@ from stepaudio import Audio, Edit, EditPipeline, Parts, TTSPipeline
 from stepaudio.cutting import PART_SECONDS, VOICE_SECONDS, WHOLE_SECONDS, voice_stretch
 from stepaudio.decoder.flow import TokenFlowDecoder
 from stepaudio.errors import CancelledError, PromptError
+from stepaudio.manner import Manner
 from stepaudio.recording_edits import RECORDING_EDITS, SPEED_LABELS
 from stepaudio.seeds import seeded
 from stepaudio.tokenizers.dual import DualCodebookTokenizer
+
+ON_RECORDING = [
+    Edit.denoise(),
+    Edit.speed("slower"),
+    Edit.trim_silence(),
+    Edit.emotion("happy"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +41,10 @@ def pipe(parts: Parts) -> EditPipeline:
 def on_recording(parts: Parts) -> EditPipeline:
     """Changes recordings themselves wherever that can be done."""
     lengths = dict.fromkeys(SPEED_LABELS, 1.5)
-    defaults = replace(debug.DEFAULTS, on_recording=RECORDING_EDITS, speeds=lengths)
+    manners = {"happy": Manner(2.0, rate=0.9, breath=0.1)}
+    defaults = replace(
+        debug.DEFAULTS, on_recording=RECORDING_EDITS, speeds=lengths, manners=manners
+    )
     return EditPipeline(parts, defaults=defaults)
 
 
@@ -132,7 +143,7 @@ def test_voices_of_minutes_are_a_stretch(pipe: EditPipeline, parts: Parts) -> No
         TTSPipeline(parts).speak("hello", voice=sound, voice_text="hello there", policy="research")
 
 
-@pytest.mark.parametrize("edit", [Edit.denoise(), Edit.speed("slower"), Edit.trim_silence()])
+@pytest.mark.parametrize("edit", ON_RECORDING, ids=lambda edit: edit.kind)
 def test_changed_recordings_in_another_voice(
     on_recording: EditPipeline, decoded: list[tuple[float, float]], edit: Edit
 ) -> None:
@@ -149,11 +160,11 @@ def test_changed_recordings_in_another_voice(
 
 
 @pytest.mark.usefixtures("no_tokens")
-@pytest.mark.parametrize("edit", [Edit.denoise(), Edit.speed("slower"), Edit.trim_silence()])
+@pytest.mark.parametrize("edit", ON_RECORDING, ids=lambda edit: edit.kind)
 def test_hours_are_refused_before_they_are_changed(
     on_recording: EditPipeline, monkeypatch: pytest.MonkeyPatch, edit: Edit
 ) -> None:
-    def change(*_: object) -> None:
+    def change(*_: object, **__: object) -> None:
         raise AssertionError("the recording was changed")
 
     monkeypatch.setattr("stepaudio.edit_passes.edit_recording", change)

@@ -298,7 +298,7 @@ def test_noise_can_be_taken_from_the_recording_itself(parts: Parts, sound: Audio
     (again,) = pipe.iterate(sound, Edit.denoise(), n=1, fixed_prompt=True, seed=1)
     assert torch.equal(again.audio.samples, cleaner.audio.samples)
     with pytest.raises(ValueError, match="can be done on the recording itself"):
-        replace(debug.DEFAULTS, on_recording=("emotion",))
+        replace(debug.DEFAULTS, on_recording=("paralinguistic",))
 
 
 def test_a_label_may_ask_for_another_timbre(

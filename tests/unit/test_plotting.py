@@ -1,51 +1,17 @@
 from __future__ import annotations
 
-import math
 import sys
 import warnings
 from pathlib import Path
 
 import pytest
 import torch
+from synthetic_voices import buzz
 
 from stepaudio.audio import Audio
 from stepaudio.errors import AudioError, MissingExtraError, OutputExistsError
-from stepaudio.plotting import Panel, draw_picture, require_matplotlib, track_pitch
+from stepaudio.plotting import Panel, draw_picture, require_matplotlib
 from stepaudio.types import SpeechTokens, TokenSpec
-
-
-def buzz(hz: torch.Tensor | float, seconds: float, rate: int) -> Audio:
-    """Ten harmonics of a (moving) fundamental."""
-    count = round(seconds * rate)
-    phase = 2 * math.pi * torch.cumsum(torch.as_tensor(hz).double().expand(count) / rate, 0)
-    return Audio(sum((k * phase).sin() / k for k in range(1, 11)) * 0.2, rate)
-
-
-@pytest.mark.parametrize("rate", [8000, 16000, 44100])
-@pytest.mark.parametrize("hz", [70.0, 111.3, 180.0, 260.0, 440.0])
-def test_pitch_of_a_steady_voice(hz: float, rate: int) -> None:
-    pitch = track_pitch(buzz(hz, 0.5, rate))
-    assert len(pitch) == 51
-    inside = pitch[5:-5]
-    assert inside.isfinite().all()
-    assert float((inside / hz - 1).abs().max()) < 0.01
-
-
-def test_pitch_of_a_rising_voice() -> None:
-    course = torch.linspace(100, 200, 16000)
-    pitch = track_pitch(buzz(course, 1.0, 16000))
-    expected = course[::160]
-    assert float((pitch[5:95] / expected[5:95] - 1).abs().max()) < 0.03
-
-
-def test_noise_and_silence_have_no_pitch() -> None:
-    noise = torch.randn(16000, generator=torch.Generator().manual_seed(0)) * 0.1
-    assert track_pitch(Audio(noise, 16000)).isnan().float().mean() > 0.95
-    assert track_pitch(Audio(torch.zeros(1600), 16000)).isnan().all()
-    pause = torch.cat([buzz(150.0, 0.5, 16000).samples, torch.zeros(8000)])
-    pitch = track_pitch(Audio(pause, 16000))
-    assert pitch[5:45].isfinite().all()
-    assert pitch[55:].isnan().all()
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])

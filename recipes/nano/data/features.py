@@ -30,7 +30,7 @@ from recipes.nano.data.corpus import Utterance, read_audio, read_manifest
 from recipes.nano.data.symbols import SILENCE, UNKNOWN_PHONE
 from stepaudio.audio import Audio
 from stepaudio.decoder.mel import log_mel
-from stepaudio.plotting import track_pitch
+from stepaudio.pitch_track import track_pitch
 from stepaudio.tokenizers.features import kaldi_fbank
 from stepaudio.tokenizers.preprocess import normalize_energy
 from stepaudio.tokenizers.whisper_mel import log_mel as whisper_log_mel
