@@ -44,4 +44,10 @@ def test_the_figures_of_edits_are_what_was_measured() -> None:
     assert f"{read} of {len(rows)} are found and read" in PAGE
     assert f"{found} are found\nand {after} read (lowest score {min(scores)})" in PAGE
     assert f"of at most {max(report['scores_left_by_resynthesis'])}, like unmarked" in PAGE
+    changed = report["changed_first_edit"] + report["changed_second_edit"]
+    read = sum(row["read"] for row in changed)
+    after = sum(row["read_after_opus"] for row in changed)
+    low = min(row["score_after_opus"] for row in changed)
+    assert f"the newest one is read in {read} of {len(changed)}, and in {after}\nafter" in PAGE
+    assert f"after Opus (lowest score {low})" in PAGE
     assert f"{100 * report['share_of_an_edit']:.1f} % of\nan edit" in PAGE

@@ -21,9 +21,9 @@ def pipe() -> EditPipeline:
 
 def test_batch_equals_singles(pipe: EditPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     demo = Audio.load(ROOT / "docs" / "audio" / "demo.flac")
-    sounds = [demo.clip(0, 1.5), demo.clip(1.0, 2.2), demo.clip(2.0, 2.6)]
-    texts = ["the most unusual thing", "thing I can", "think of"]
-    edits = [Edit.emotion("sad"), Edit.emotion("happy"), Edit.style("whisper")]
+    sounds = [demo.clip(0, 1.5), demo.clip(1.0, 2.5), demo.clip(2.0, 2.6)]
+    texts = ["the most unusual thing", "thing I can think", "think of"]
+    edits = [Edit.emotion("angry"), Edit.emotion("happy"), Edit.style("whisper")]
     seeds = [1, 2, 3]
     steps: list[int] = []
     decoded: list[int] = []

@@ -183,7 +183,7 @@ def test_bad_requests_are_refused_at_once(pipe: EditPipeline, sound: Audio) -> N
 def nano() -> tuple[list[Audio], EditResult, EditResult, EditResult]:
     """One edit: its chunks, its stream, itself, and itself without the timbre of its label."""
     pipe = EditPipeline.from_pretrained(device="cpu")
-    pipe = EditPipeline(pipe.parts, defaults=replace(pipe.defaults, draws=1))
+    pipe = EditPipeline(pipe.parts, defaults=replace(pipe.defaults, draws=1, manners={}))
     recording = Audio.load(ROOT / "docs" / "audio" / "demo.flac")
     edit, words = Edit.style("whisper"), (ROOT / "docs" / "audio" / "demo.txt").read_text().strip()
     stream = pipe.stream(recording, edit, text=words, seed=1)
