@@ -54,4 +54,7 @@ MANNERS = {
     "older": Manner(-2.0, rate=0.88, formants=0.93, tremor=0.03),
     "whisper": Manner(formants=1.05, breath=1.0, colour=(-16.0, -10.0, -4.0, 0.0, 0.0, 0.0, 0.0)),
     "exaggerated": Manner(1.5, 1.9, rate=0.92),
+    "serious": Manner(-1.5, 0.6, rate=0.92),
+    "generous": Manner(1.0, 1.4, formants=0.97, colour=(-4.0, -2.0, 0.0, 2.0, 3.0, 2.0, 1.0)),
+    "act_coy": Manner(3.0, 1.5, rate=0.93, formants=1.06, breath=0.1, rise=2.0),
 }

@@ -74,6 +74,11 @@ CHANGES: dict[str, VoiceChange] = {
     "style:child": VoiceChange(pitch=1.4, range=1.2, warp=1.16),
     "style:older": VoiceChange(pitch=0.88, rate=0.85, warp=0.95, tremor=0.05, tilt_db=-3),
     "style:exaggerated": VoiceChange(pitch=1.12, range=2.2, rate=0.88, gain_db=2),
+    "style:serious": VoiceChange(pitch=0.9, range=0.55, rate=0.9, tilt_db=-2),
+    "style:generous": VoiceChange(pitch=1.08, range=1.5, warp=0.96, tilt_db=6, gain_db=4),
+    "style:act_coy": VoiceChange(
+        pitch=1.25, range=1.6, rate=0.9, warp=1.08, breath_db=3, final_rise=1.2
+    ),
     "speed:faster": VoiceChange(rate=1.3),
     "speed:slower": VoiceChange(rate=0.77),
     "speed:more faster": VoiceChange(rate=1.6),
