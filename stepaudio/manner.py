@@ -123,8 +123,9 @@ def change_manner(audio: Audio, manner: Manner, *, seed: int = 0) -> Audio:
     if manner.breath < 1:
         source = shift_pitch(samples, ratios, places, audio.sample_rate)
         source *= (1 - manner.breath) * loudness / max(float(source.std()), _FLOOR)
-    noise = np.random.default_rng(seed).standard_normal(count)
-    source += manner.breath * loudness * noise
+    if manner.breath:
+        noise = np.random.default_rng(seed).standard_normal(count)
+        source += manner.breath * loudness * noise
     # The higher of the two pitches has the fewest coefficients without its harmonics.
     highest = middle * 2 ** (np.quantile(deviations, 0.9) / 12)
     period = 1 / (highest * max(1.0, float(np.quantile(ratios, 0.9))))

@@ -128,9 +128,8 @@ def _hop_for(audio: Audio) -> int:
 
 
 def _draw_spectrogram(axes: Axes, audio: Audio) -> None:
-    frames = centred_frames(audio, _hop_for(audio)) * torch.hann_window(
-        TRACK_WINDOW, dtype=torch.float64
-    )
+    window = torch.hann_window(TRACK_WINDOW, dtype=torch.float64)
+    frames = centred_frames(audio, _hop_for(audio)) * window
     level = 20 * torch.log10(torch.fft.rfft(frames).abs() + 1e-10).T.float()
     peak = float(level.max())
     axes.imshow(

@@ -160,20 +160,8 @@ def style(found: Measured, context: Context) -> list[Figure]:
         )
         for label in found.labels
     ]
-    return [
-        _heard("first", "heard as asked, Iter1", found.heard("iter1"), judge),
-        _heard(
-            "gain", "gain of Iter1 over Iter0, the recording", found.gain("iter1", "iter0"), judge
-        ),
-        *by_label,
-        _heard(
-            "gain_codec",
-            "gain of Iter1 over the resynthesis",
-            found.gain("iter1", RESYNTHESIS),
-            judge,
-        ),
-        _errors_over_resynthesis(found),
-    ]
+    first, gain, gain_codec = _first_heard(found, judge)
+    return [first, gain, *by_label, gain_codec, _errors_over_resynthesis(found)]
 
 
 def speed(found: Measured, context: Context) -> list[Figure]:
@@ -364,19 +352,22 @@ def by_label(found: Measured, base: str) -> dict[str, dict[str, Interval]]:
 def _emotion_heard(found: Measured, judge: str) -> list[Figure]:
     last = f"iter{ITERATIONS}"
     return [
-        _heard("first", "heard as asked, Iter1", found.heard("iter1"), judge),
-        _heard(
-            "gain", "gain of Iter1 over Iter0, the recording", found.gain("iter1", "iter0"), judge
-        ),
-        _heard(
-            "gain_codec",
-            "gain of Iter1 over the resynthesis",
-            found.gain("iter1", RESYNTHESIS),
-            judge,
-        ),
+        *_first_heard(found, judge),
         _heard("last", "heard as asked, Iter3", found.heard(last), judge),
         _heard("later", "gain of Iter3 over Iter1", found.gain(last, "iter1"), judge),
     ]
+
+
+def _first_heard(found: Measured, judge: str) -> tuple[Figure, Figure, Figure]:
+    """The first edit by itself, over the recording, and over the resynthesis."""
+    over_recording, over_resynthesis = (
+        found.gain("iter1", base) for base in ("iter0", RESYNTHESIS)
+    )
+    return (
+        _heard("first", "heard as asked, Iter1", found.heard("iter1"), judge),
+        _heard("gain", "gain of Iter1 over Iter0, the recording", over_recording, judge),
+        _heard("gain_codec", "gain of Iter1 over the resynthesis", over_resynthesis, judge),
+    )
 
 
 def _similarity(title: str, found: Measured, step: str) -> Figure:
